@@ -1,0 +1,1 @@
+//! Arrow IPC, compression and sealing of record batches

@@ -1,0 +1,1 @@
+//! Streams, subjects, publisher and delivery runner over NATS JetStream

@@ -1,0 +1,1 @@
+//! Source and Target traits, capabilities, conformance suite

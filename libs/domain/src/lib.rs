@@ -1,0 +1,1 @@
+//! Pure domain: ids, sync spec, plan, run state machine, error catalogue

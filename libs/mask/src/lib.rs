@@ -1,0 +1,1 @@
+//! Masking strategies, presets and classification (pure)

@@ -1,0 +1,1 @@
+//! What every service is made of: config, telemetry, health, tasks and leases, outbox relay, shutdown

@@ -1,0 +1,1 @@
+//! Development only: real NATS, real PostgreSQL, simulators, faults

@@ -1,0 +1,1 @@
+//! Generated gRPC and bus messages, and their conversions to domain

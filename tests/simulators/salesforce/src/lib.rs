@@ -1,0 +1,1 @@
+//! A Salesforce org for tests, demos and benchmarks; shares no code with the connector
