@@ -1,0 +1,73 @@
+//! A database of one's own on the shared PostgreSQL server.
+
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use url::Url;
+use uuid::Uuid;
+
+use crate::servers;
+
+/// An empty database with a random name, dropped with this value (best effort: a killed test leaves it behind).
+pub struct TestDatabase {
+    name: String,
+    url: String,
+}
+
+impl TestDatabase {
+    /// Creates the database on [`servers`].
+    ///
+    /// # Panics
+    /// If the server is missing or refuses.
+    pub async fn create() -> Self {
+        let name = format!("test_{}", Uuid::new_v4().simple());
+        let mut url = Url::parse(&servers().database_url).expect("the database address must be a URL");
+        url.set_path(&name);
+        let mut admin = PgConnection::connect(&servers().database_url)
+            .await
+            .expect("PostgreSQL must be reachable for this test");
+        // The name is ours, made of hexadecimal digits.
+        sqlx::raw_sql(AssertSqlSafe(format!("create database {name}")))
+            .execute(&mut admin)
+            .await
+            .expect("the test role must be allowed to create databases");
+        admin.close().await.ok();
+        Self {
+            name,
+            url: url.to_string(),
+        }
+    }
+
+    /// Where to connect, with credentials.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The database's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Drop for TestDatabase {
+    fn drop(&mut self) {
+        let statement = format!("drop database if exists {} with (force)", self.name);
+        blocking(async move {
+            let mut admin = PgConnection::connect(&servers().database_url).await?;
+            sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut admin).await?;
+            admin.close().await
+        });
+    }
+}
+
+/// Runs clean-up from a `Drop`, inside a runtime or not: on a thread and runtime of its own. Failures are ignored, the
+/// servers themselves are thrown away in the end.
+pub(crate) fn blocking<T, E, F>(work: F)
+where
+    F: Future<Output = Result<T, E>> + Send + 'static,
+{
+    let done = std::thread::spawn(move || {
+        if let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            runtime.block_on(work).ok();
+        }
+    });
+    done.join().ok();
+}
