@@ -151,7 +151,7 @@ async fn eventually_gives_up_with_the_last_state_and_the_callers_place() {
 
 #[tokio::test]
 async fn eventually_gives_up_on_a_probe_that_hangs() {
-    let text = message_of(eventually(Duration::from_millis(30), || std::future::pending::<Result<(), ()>>())).await;
+    let text = message_of(eventually(Duration::from_millis(30), std::future::pending::<Result<(), ()>>)).await;
     assert!(text.contains("did not answer"), "{text}");
 }
 
