@@ -1,0 +1,320 @@
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn name(s: &str) -> ObjectName {
+    ObjectName::new(s).unwrap()
+}
+
+fn outline() -> Outline {
+    let object = |n: &str, parents: &[&str], deferred: bool| ObjectOutline {
+        name: name(n),
+        parents: parents.iter().map(|p| name(p)).collect(),
+        deferred_parents: if deferred { vec![name(n)] } else { vec![] },
+        has_deferred: deferred,
+        clear: false,
+        orphans: true,
+    };
+    Outline {
+        objects: vec![
+            object("Account", &[], true),
+            object("Contact", &["Account"], true),
+            object("Case", &["Account", "Contact"], false),
+        ],
+        review: false,
+    }
+}
+
+fn apply(state: &RunState, event: &Event) -> (RunState, Vec<Effect>) {
+    match next(state, event).unwrap() {
+        Applied::Changed(s, e) => (*s, e),
+        Applied::Already => (state.clone(), vec![]),
+    }
+}
+
+fn failure() -> Failure {
+    Failure::new(ErrorCode::Query, "x")
+}
+
+fn every_life() -> Vec<RunState> {
+    let (running, _) = apply(
+        &RunState::new(),
+        &Event::PlanBuilt {
+            outline: outline(),
+            fatal: None,
+        },
+    );
+    [
+        Life::Pending,
+        Life::Compatibility {
+            invited_ms: 0,
+            attempts: 1,
+        },
+        Life::AwaitingApproval,
+        Life::Running,
+        Life::Pausing,
+        Life::Paused,
+        Life::Failing { failure: failure() },
+        Life::Cancelling,
+        Life::Completed,
+        Life::CompletedWithErrors,
+        Life::Failed { failure: failure() },
+        Life::Cancelled,
+    ]
+    .into_iter()
+    .map(|life| {
+        let early = matches!(life, Life::Pending | Life::Compatibility { .. });
+        RunState {
+            objects: if early { vec![] } else { running.objects.clone() },
+            life,
+            ..RunState::new()
+        }
+    })
+    .collect()
+}
+
+fn every_event() -> Vec<Event> {
+    vec![
+        Event::PlanBuilt {
+            outline: outline(),
+            fatal: None,
+        },
+        Event::PlanBuilt {
+            outline: Outline { review: true, ..outline() },
+            fatal: None,
+        },
+        Event::PlanBuilt {
+            outline: outline(),
+            fatal: Some(failure()),
+        },
+        Event::Approved,
+        Event::StepDone {
+            object: name("Account"),
+            step: Step::Extract,
+            with_errors: false,
+        },
+        Event::StepDone {
+            object: name("Nobody"),
+            step: Step::Extract,
+            with_errors: false,
+        },
+        Event::StepYielded {
+            object: name("Account"),
+            step: Step::Extract,
+        },
+        Event::StepFailed {
+            object: None,
+            failure: failure(),
+        },
+        Event::PauseRequested,
+        Event::ResumeRequested,
+        Event::CancelRequested,
+        Event::Quiesced,
+        Event::Tick { now_ms: 100_000 },
+    ]
+}
+
+/// Walks every state × event: applied twice an event changes nothing more, terminal states stay, versions rise.
+#[test]
+fn every_event_in_every_state_is_applied_once_ignored_or_refused() {
+    for state in every_life() {
+        for event in every_event() {
+            match next(&state, &event) {
+                Ok(Applied::Changed(new, effects)) => {
+                    assert!(!state.life.is_terminal(), "{:?} changed by {}", state.life, event.name());
+                    assert_eq!(new.version, state.version + 1);
+                    if new.status() != state.status() {
+                        assert!(effects.contains(&Effect::Announce(new.status())), "{} announces", event.name());
+                    }
+                    if new.life.is_terminal() {
+                        assert!(effects.contains(&Effect::PurgeBus), "{:?} leaves something on the bus", new.life);
+                    }
+                    if !matches!(event, Event::Tick { .. }) {
+                        // Delivered again, nothing more happens: it is known, or no longer fits, but never applied twice.
+                        match next(&new, &event) {
+                            Ok(Applied::Already) | Err(_) => {}
+                            Ok(Applied::Changed(again, _)) => panic!("{} applied twice: {:?}", event.name(), again.life),
+                        }
+                    }
+                }
+                Ok(Applied::Already) => {}
+                Err(illegal) => assert_eq!(illegal.status, state.status()),
+            }
+        }
+    }
+}
+
+#[test]
+fn children_are_loaded_after_their_parents_while_extraction_waits_for_nobody() {
+    let (mut state, _) = apply(
+        &RunState::new(),
+        &Event::PlanBuilt {
+            outline: outline(),
+            fatal: None,
+        },
+    );
+    let (s, effects) = apply(&state, &Event::Tick { now_ms: 1 });
+    state = s;
+    let invited = |object: &str, step| Effect::Invite {
+        object: name(object),
+        step,
+    };
+    for object in ["Account", "Contact", "Case"] {
+        assert!(effects.contains(&invited(object, Step::Extract)), "{object}");
+    }
+    assert!(effects.contains(&invited("Account", Step::LoadPass1)));
+    assert!(!effects.contains(&invited("Contact", Step::LoadPass1)));
+    state = apply(
+        &state,
+        &Event::StepDone {
+            object: name("Account"),
+            step: Step::LoadPass1,
+            with_errors: false,
+        },
+    )
+    .0;
+    let (_, effects) = apply(&state, &Event::Tick { now_ms: 2 });
+    assert!(effects.contains(&invited("Contact", Step::LoadPass1)));
+    assert!(effects.contains(&invited("Account", Step::LoadPass2)));
+    assert!(!effects.contains(&invited("Case", Step::LoadPass1)));
+}
+
+#[test]
+fn a_lost_invitation_is_repeated_with_growing_pauses() {
+    let (mut state, _) = apply(
+        &RunState::new(),
+        &Event::PlanBuilt {
+            outline: outline(),
+            fatal: None,
+        },
+    );
+    let extract = Effect::Invite {
+        object: name("Account"),
+        step: Step::Extract,
+    };
+    let mut times = Vec::new();
+    for second in 0..100 {
+        let (s, effects) = apply(&state, &Event::Tick { now_ms: second * 1000 });
+        state = s;
+        if effects.contains(&extract) {
+            times.push(second);
+        }
+    }
+    assert_eq!(times, [0, 1, 3, 7, 15, 31, 61, 91]);
+}
+
+#[test]
+fn a_worker_that_had_to_wait_is_invited_again_soon() {
+    let (mut state, _) = apply(
+        &RunState::new(),
+        &Event::PlanBuilt {
+            outline: outline(),
+            fatal: None,
+        },
+    );
+    for second in 0..10 {
+        state = apply(&state, &Event::Tick { now_ms: second * 1000 }).0;
+    }
+    state = apply(
+        &state,
+        &Event::StepYielded {
+            object: name("Account"),
+            step: Step::Extract,
+        },
+    )
+    .0;
+    let (_, effects) = apply(&state, &Event::Tick { now_ms: 10_000 });
+    assert!(effects.contains(&Effect::Invite {
+        object: name("Account"),
+        step: Step::Extract
+    }));
+}
+
+#[test]
+fn refused_records_end_the_run_with_errors() {
+    let (mut state, _) = apply(
+        &RunState::new(),
+        &Event::PlanBuilt {
+            outline: outline(),
+            fatal: None,
+        },
+    );
+    for object in ["Account", "Contact", "Case"] {
+        let steps: Vec<Step> = state
+            .objects
+            .iter()
+            .find(|o| o.name.as_str() == object)
+            .unwrap()
+            .steps
+            .keys()
+            .copied()
+            .collect();
+        for step in steps {
+            let with_errors = object == "Contact" && step == Step::LoadPass1;
+            state = apply(
+                &state,
+                &Event::StepDone {
+                    object: name(object),
+                    step,
+                    with_errors,
+                },
+            )
+            .0;
+        }
+    }
+    assert_eq!(state.status(), Status::CompletedWithErrors);
+}
+
+#[test]
+fn a_fatal_issue_stops_the_run_before_anything_is_invited() {
+    let (state, effects) = apply(
+        &RunState::new(),
+        &Event::PlanBuilt {
+            outline: outline(),
+            fatal: Some(failure()),
+        },
+    );
+    assert_eq!(state.status(), Status::Failed);
+    assert!(!effects.iter().any(|e| matches!(e, Effect::Invite { .. })));
+}
+
+proptest! {
+    /// Whatever is lost, repeated or reordered between workers and coordinator: with ticks the run ends.
+    #[test]
+    fn lost_repeated_and_reordered_messages_only_delay(choices in proptest::collection::vec((0u8..4, any::<u16>()), 0..400)) {
+        let (mut state, _) = apply(&RunState::new(), &Event::PlanBuilt { outline: outline(), fatal: None });
+        let mut inbox: Vec<Event> = Vec::new();
+        let mut now_ms = 0;
+        let mut choices = choices.into_iter();
+        for _ in 0..3_000 {
+            if state.life.is_terminal() { break; }
+            now_ms += 1_000;
+            let (s, effects) = apply(&state, &Event::Tick { now_ms });
+            state = s;
+            for effect in effects {
+                if let Effect::Invite { object, step } = effect {
+                    match choices.next() {
+                        // The invitation, the work or its report is lost.
+                        Some((0, _)) => {}
+                        Some((1, _)) => {
+                            let done = Event::StepDone { object, step, with_errors: false };
+                            inbox.extend([done.clone(), done]);
+                        }
+                        Some((2, at)) => {
+                            let at = usize::from(at) % (inbox.len() + 1);
+                            inbox.insert(at, Event::StepDone { object: object.clone(), step, with_errors: false });
+                            inbox.push(Event::StepYielded { object, step });
+                        }
+                        _ => inbox.push(Event::StepDone { object, step, with_errors: false }),
+                    }
+                }
+            }
+            if let Some(event) = inbox.pop() {
+                state = apply(&state, &event).0;
+            }
+        }
+        prop_assert_eq!(state.status(), Status::Completed);
+    }
+}
