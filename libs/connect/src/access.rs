@@ -1,0 +1,64 @@
+//! Short-lived access to a system. Credentials stay with the connector service; stages get tokens.
+
+use std::fmt;
+
+use async_trait::async_trait;
+
+use crate::ConnectError;
+
+/// A bearer token and where it is valid. Prints nothing of the token.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AccessToken {
+    /// Base address of every data call, without a trailing slash.
+    pub instance_url: String,
+    pub api_version: String,
+    token: String,
+}
+
+impl AccessToken {
+    #[must_use]
+    pub fn new(instance_url: String, api_version: String, token: String) -> Self {
+        Self {
+            instance_url,
+            api_version,
+            token,
+        }
+    }
+
+    /// The token itself, for the `Authorization` header and nothing else.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.token
+    }
+}
+
+impl fmt::Debug for AccessToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AccessToken")
+            .field("instance_url", &self.instance_url)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a system said of its daily allocation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    pub used: u64,
+    pub max: u64,
+}
+
+/// Provides tokens and quota for one connection.
+#[async_trait]
+pub trait Access: Send + Sync + fmt::Debug {
+    /// A token that is believed to be valid.
+    async fn token(&self) -> Result<AccessToken, ConnectError>;
+
+    /// The system refused `stale`: another one. Callers that refuse the same token at once share one refresh.
+    async fn refresh(&self, stale: &AccessToken) -> Result<AccessToken, ConnectError>;
+
+    /// Waits until `calls` requests may be made under the connection's quota, which all replicas share.
+    async fn permit(&self, calls: u32) -> Result<(), ConnectError>;
+
+    /// Notes what the system said of its use.
+    fn observe(&self, usage: Usage);
+}
