@@ -1,0 +1,15 @@
+//! Compiles `proto/` with a pure-Rust compiler, so that building needs no `protoc`.
+
+use std::path::PathBuf;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let root = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?).join("../../proto");
+    let areas = ["sync", "run", "connection", "access", "analysis", "stage", "event", "monitor"];
+    let files: Vec<PathBuf> = areas.iter().map(|a| root.join(format!("syncline/{a}/v1/{a}.proto"))).collect();
+    println!("cargo:rerun-if-changed={}", root.display());
+    let descriptors = protox::compile(&files, [&root])?;
+    let out = PathBuf::from(std::env::var("OUT_DIR")?).join("descriptors.bin");
+    std::fs::write(out, prost::Message::encode_to_vec(&descriptors))?;
+    tonic_prost_build::configure().compile_fds(descriptors)?;
+    Ok(())
+}
