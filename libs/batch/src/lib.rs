@@ -1,1 +1,10 @@
-//! Arrow IPC, compression and sealing of record batches
+//! Batches as they travel: Arrow IPC, compressed, sealed under their name.
+//!
+//! Guarantees: whoever lacks the audience's data key reads nothing; a body that was moved to another name, cut or
+//! changed does not open; `Debug` and errors never show content. See DESIGN.md, "Data on the move".
+
+mod body;
+mod seal;
+
+pub use body::{BATCH_BYTES_MAX, Body, BodyError, open, seal_data, seal_end};
+pub use seal::{SealError, SealingKey};
