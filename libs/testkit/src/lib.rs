@@ -8,7 +8,7 @@
 //! killed process) is faked outside the code under test, by [`FaultProxy`] and [`Process`].
 //!
 //! Start with [`servers`]. `make test` starts servers once and names them in `SYNCLINE_NATS_URL` and
-//! `SYNCLINE_DATABASE_URL`; a bare `cargo test` starts shared ones itself, which later runs reuse and `make down` stops.
+//! `SYNCLINE_DATABASE_URL`; a bare `cargo test` starts shared ones itself, which later runs reuse and `make down-tests` stops.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a broken test bench should panic where it broke
 
 mod database;

@@ -1,0 +1,47 @@
+# Two commands matter: `make demo` and `make test`. `make help` lists the rest.
+
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/syncline/target
+SHELL := bash
+.DEFAULT_GOAL := help
+.PHONY: help demo down down-tests set-up build test lint fmt clippy deny coverage compare ci
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+
+demo: build ## refresh a production org into a sandbox, masked, end to end; leaves everything running
+	@deploy/local/demo.sh
+
+down: ## stop exactly what `make demo` started
+	@deploy/local/down.sh
+
+down-tests: ## stop the servers that a bare `cargo test` left for the next one
+	@deploy/local/down.sh --tests
+
+set-up: ## make sure NATS and PostgreSQL can be started
+	@deploy/local/servers.sh provision
+
+build: set-up ## the release programs
+	cargo build --locked --release -p syncline-cli -p syncline-salesforce-simulator
+
+test: set-up ## every test, against private real servers
+	@.ci/test
+
+lint: fmt clippy ## format check and clippy, without a warning
+
+fmt:
+	cargo fmt --all --check
+
+clippy:
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+deny: ## dependencies: licenses, bans, sources, advisories
+	@.ci/deny
+
+coverage: set-up ## line coverage of all tests
+	@.ci/coverage
+
+compare: ## compare the demo's two orgs over plain REST, and scan every file under .local/ for leaks
+	@deploy/local/compare.sh
+
+ci: ## what a change must pass
+	@bash .ci/run
