@@ -175,14 +175,15 @@ impl Faker {
         let chars = input.chars().take(TEXT_CHARS_MAX).count().clamp(1, self.chars_max.max(1));
         self.redrawn(input, out, |draw, out| {
             while out.len() < chars {
-                let word = draw.pick(WORDS);
-                if out.is_empty() {
-                    let mut letters = word.chars();
-                    out.extend(letters.next().map(|c| c.to_ascii_uppercase()));
-                    out.push_str(letters.as_str());
-                } else {
-                    out.push(' ');
-                    out.push_str(word);
+                for word in draw.pick_four(WORDS) {
+                    if out.is_empty() {
+                        let mut letters = word.chars();
+                        out.extend(letters.next().map(|c| c.to_ascii_uppercase()));
+                        out.push_str(letters.as_str());
+                    } else {
+                        out.push(' ');
+                        out.push_str(word);
+                    }
                 }
             }
             cut(out, chars);

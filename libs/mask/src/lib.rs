@@ -15,6 +15,7 @@
 //! Start at [`Policy::resolve`] (which field gets which strategy) and [`MaskPlan::compile`] (how columns are rewritten).
 
 mod admit;
+mod classify;
 mod dictionary;
 mod error;
 mod facts;
@@ -22,14 +23,19 @@ mod fake;
 mod fingerprint;
 mod key;
 mod plan;
+mod policy;
+mod preset;
 mod strategy;
 pub mod suggest;
 
 pub use admit::{UNIQUE_BITS_MIN, admit};
+pub use classify::{Classified, classify};
 pub use error::MaskError;
 pub use facts::{FieldFacts, FieldType, Picklist};
 pub use fake::{DRAWS_MAX, TEXT_CHARS_MAX};
 pub use fingerprint::Fingerprinter;
 pub use key::{KEY_BYTES, MaskKey};
 pub use plan::{ColumnMask, FieldCounts, MaskPlan};
+pub use policy::{Decision, Decisions, ObjectFacts, Origin, Policy, PolicyProblem, Rules};
+pub use preset::{HipaaIdentifier, PRESET_NAMES, PiiKind};
 pub use strategy::{FakeKind, HASH_CHARS_DEFAULT, HASH_CHARS_MIN, HashEncoding, HashOptions, Redaction, STRATEGY_NAMES, Strategy};

@@ -46,6 +46,15 @@ impl<'k> Draw<'k> {
         list[index]
     }
 
+    /// Four choices from a short list (far fewer than 2^16 entries) for the price of one.
+    pub(crate) fn pick_four<T: Copy>(&mut self, list: &[T]) -> [T; 4] {
+        let word = self.word();
+        [0, 16, 32, 48].map(|shift| {
+            let part = (word >> shift) as usize & 0xffff;
+            list[(part * list.len()) >> 16]
+        })
+    }
+
     /// Decimal digits of a number, without allocating.
     pub(crate) fn push_number(number: u64, out: &mut String) {
         let mut digits = [0u8; 20];

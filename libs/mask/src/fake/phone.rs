@@ -10,7 +10,7 @@
 //! | `+33`, nine digits | `1 99 00 xx xx`, mobile `6 39 98 xx xx` | ARCEP, plan national de numérotation, numbers for audiovisual works |
 //! | a leading zero without country | one of the above that fits ten or eleven digits | as above; `01632 960xxx` is Ofcom's range without area |
 //! | any other number | country code 999 | ITU-T E.164, list of assigned country codes: 999 is assigned to nobody |
-//! | fewer than seven digits | digits redrawn | too short to be dialled from outside its own network |
+//! | fewer than seven digits | `5` and digits redrawn | too short to be dialled from outside its own network |
 //!
 //! Text that is no phone number ("ask for Bob") is dropped whole and replaced by a number under +999.
 
@@ -197,7 +197,8 @@ fn compose(number: &Number, draw: &mut Draw<'_>, fake: &mut [u8; DIGITS_MAX]) {
         (10, [b'0', b'6' | b'7', ..]) => fill(draw, "063998xxxx", &mut fake[..end]),
         (10, [b'0', ..]) => fill(draw, "019900xxxx", &mut fake[..end]),
         (7.., _) => fill(draw, "00999", &mut fake[..end]),
-        _ => fill(draw, "", &mut fake[..end]),
+        // No emergency number begins with 5.
+        _ => fill(draw, "5", &mut fake[..end]),
     }
 }
 
