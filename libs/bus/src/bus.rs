@@ -1,0 +1,274 @@
+//! The connection to the bus and everything that is published.
+
+use std::time::Duration;
+
+use async_nats::jetstream::context::ContextBuilder;
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::Context;
+use async_nats::{Client, ConnectOptions, HeaderMap};
+use bytes::Bytes;
+use prost::Message as _;
+use syncline_domain::{BatchName, ErrorCode, ObjectName, RunId, TenantId};
+use syncline_wire::event::RunEvent;
+use syncline_wire::event::run_event::Fact;
+use syncline_wire::stage::Invitation;
+
+use crate::error::BusError;
+use crate::subjects::{self, Audience, header};
+use crate::{streams, trace};
+
+/// How long a publish may wait for its acknowledgement. Fsync per message on a busy disk takes its time.
+const PUBLISH_TIMEOUT: Duration = Duration::from_secs(20);
+/// Publishes of one process that may be unacknowledged at once.
+const PUBLISHES_IN_FLIGHT_MAX: usize = 64;
+/// The oldest server that knows `filter_subjects`, metadata and per-subject discard: older ones accept the settings and
+/// ignore them.
+const SERVER_MIN: (u32, u32) = (2, 10);
+
+/// What it takes to connect.
+#[derive(Clone)]
+pub struct BusConfig {
+    /// May hold user and password; never printed.
+    pub url: String,
+    pub name: String,
+    /// Replicas of each stream: 3 in production, 1 on a single server.
+    pub replicas: usize,
+}
+
+/// Two connections: one publishes, one pulls, so that a full pull never delays an acknowledgement.
+#[derive(Clone)]
+pub struct Bus {
+    publishing: Context,
+    pulling: Context,
+    client: Client,
+}
+
+impl Bus {
+    /// Connects, checks the server's version and makes missing streams.
+    ///
+    /// # Errors
+    /// [`BusError::Connect`], [`BusError::TooOld`], [`BusError::Setup`].
+    pub async fn connect(config: &BusConfig) -> Result<Self, BusError> {
+        let client = connect(config, "publish").await?;
+        let pulling = connect(config, "pull").await?;
+        let version = client.server_info().version;
+        if !new_enough(&version) {
+            return Err(BusError::TooOld { found: version });
+        }
+        let context = |client: Client| {
+            ContextBuilder::new()
+                .timeout(PUBLISH_TIMEOUT)
+                .ack_timeout(PUBLISH_TIMEOUT)
+                .max_ack_inflight(PUBLISHES_IN_FLIGHT_MAX)
+                .backpressure_on_inflight(true)
+                .build(client)
+        };
+        let bus = Self {
+            publishing: context(client.clone()),
+            pulling: context(pulling),
+            client,
+        };
+        streams::ensure_all(&bus.publishing, config.replicas).await?;
+        Ok(bus)
+    }
+
+    /// Whether the connection is up at this moment (for readiness).
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.client.connection_state() == async_nats::connection::State::Connected
+    }
+
+    pub(crate) fn pulling(&self) -> &Context {
+        &self.pulling
+    }
+
+    async fn publish(&self, subject: String, headers: HeaderMap, payload: Bytes) -> Result<(), BusError> {
+        let bytes = payload.len();
+        if bytes > streams::MESSAGE_BYTES_MAX as usize {
+            return Err(BusError::TooLarge { bytes });
+        }
+        let mut headers = headers;
+        trace::inject(&mut headers);
+        let message = PublishMessage::build().payload(payload).headers(headers);
+        let ack = self
+            .publishing
+            .send_publish(subject.clone(), message)
+            .await
+            .map_err(|e| BusError::publish(&subject, e))?;
+        ack.await.map_err(|e| BusError::publish(&subject, e))?;
+        Ok(())
+    }
+
+    /// Publishes a sealed batch and waits until it is stored. `attempt` makes the message id of a batch that is
+    /// published anew after a loss differ, or the server would swallow it as a duplicate.
+    ///
+    /// # Errors
+    /// [`BusError::Full`] when the partition's room is used up: wait and publish again.
+    pub async fn publish_batch(
+        &self,
+        audience: Audience,
+        tenant: &TenantId,
+        name: &BatchName,
+        plan: &str,
+        attempt: u32,
+        sealed: Bytes,
+    ) -> Result<(), BusError> {
+        let mut headers = HeaderMap::new();
+        let text = name.to_string();
+        headers.insert(header::MESSAGE_ID, format!("{audience}/{text}/{attempt}").as_str());
+        headers.insert(header::BATCH, text.as_str());
+        headers.insert(header::PLAN, plan);
+        self.publish(subjects::batch(audience, tenant, name), headers, sealed).await
+    }
+
+    /// Invites a stage's workers.
+    ///
+    /// # Errors
+    /// [`BusError`] when it was not stored; the coordinator will invite again.
+    pub async fn invite(&self, stage: &str, tenant: &TenantId, run: &RunId, invitation: &Invitation) -> Result<(), BusError> {
+        self.publish(
+            subjects::task(stage, tenant, run),
+            HeaderMap::new(),
+            invitation.encode_to_vec().into(),
+        )
+        .await
+    }
+
+    /// Publishes a fact.
+    ///
+    /// # Errors
+    /// [`BusError`] when it was not stored.
+    pub async fn publish_event(&self, event: &RunEvent) -> Result<(), BusError> {
+        let subject = subjects::event(&event.tenant, &event.run, kind(event));
+        self.publish(subject, HeaderMap::new(), event.encode_to_vec().into()).await
+    }
+
+    /// Publishes to a subject that was made by [`subjects`] earlier: for the outbox relay, which stores the encoded
+    /// message. `id` lets the server drop a repetition within its window.
+    ///
+    /// # Errors
+    /// [`BusError`] when it was not stored.
+    pub async fn publish_stored(&self, subject: String, id: &str, payload: Vec<u8>) -> Result<(), BusError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::MESSAGE_ID, id);
+        self.publish(subject, headers, payload.into()).await
+    }
+
+    /// Sets a message aside that no retry can save. The payload stays sealed as it came.
+    ///
+    /// # Errors
+    /// [`BusError`] when it was not stored; then the original must not be terminated.
+    #[allow(clippy::too_many_arguments, reason = "a dead letter is described by exactly these")]
+    pub async fn publish_dead(
+        &self,
+        stage: &str,
+        tenant: &TenantId,
+        name: &BatchName,
+        code: ErrorCode,
+        cause: &str,
+        attempts: u32,
+        sealed: Bytes,
+    ) -> Result<(), BusError> {
+        let mut headers = HeaderMap::new();
+        let text = name.to_string();
+        headers.insert(header::MESSAGE_ID, format!("dead/{stage}/{text}").as_str());
+        headers.insert(header::BATCH, text.as_str());
+        headers.insert(header::OBJECT, name.object.as_str());
+        headers.insert(header::CODE, code.as_str());
+        headers.insert(header::CAUSE, cause.replace(['\r', '\n'], " ").as_str());
+        headers.insert(header::ATTEMPTS, attempts.to_string().as_str());
+        self.publish(subjects::dead(stage, tenant, &name.run), headers, sealed).await
+    }
+
+    /// Removes what a run left on the bus: its batches and its consumers.
+    ///
+    /// # Errors
+    /// [`BusError::Setup`] when a stream could not be purged.
+    pub async fn purge_run(&self, tenant: &TenantId, run: &RunId) -> Result<(), BusError> {
+        use futures::TryStreamExt;
+        for audience in [Audience::Raw, Audience::Clean] {
+            let failed = |e: Box<dyn std::error::Error + Send + Sync>| BusError::setup(format!("purging {audience} of {run}"), e);
+            let stream = self.publishing.get_stream(audience.stream()).await.map_err(|e| failed(e.into()))?;
+            stream
+                .purge()
+                .filter(subjects::run_batches(audience, tenant, run))
+                .await
+                .map_err(|e| failed(e.into()))?;
+            let marker = format!("_{run}_");
+            let names: Vec<String> = stream.consumer_names().try_collect().await.map_err(|e| failed(e.into()))?;
+            for name in names.iter().filter(|n| n.contains(&marker)) {
+                // Another replica may have deleted it in between.
+                let _ = stream.delete_consumer(name).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// How many messages of an object wait in a stream, those in work included.
+    ///
+    /// # Errors
+    /// [`BusError::Setup`] when the stream cannot be asked.
+    pub async fn waiting(&self, audience: Audience, tenant: &TenantId, run: &RunId, object: &ObjectName) -> Result<u64, BusError> {
+        use futures::TryStreamExt;
+        let failed = |e: Box<dyn std::error::Error + Send + Sync>| BusError::setup(format!("counting {audience}"), e);
+        let stream = self.publishing.get_stream(audience.stream()).await.map_err(|e| failed(e.into()))?;
+        let filter = subjects::object_batches(audience, tenant, run, object);
+        let info = stream.info_with_subjects(filter).await.map_err(|e| failed(e.into()))?;
+        let counts: Vec<(String, usize)> = info.try_collect().await.map_err(|e| failed(e.into()))?;
+        Ok(counts.iter().map(|(_, n)| *n as u64).sum())
+    }
+}
+
+async fn connect(config: &BusConfig, role: &str) -> Result<Client, BusError> {
+    let address = config.url.rsplit('@').next().unwrap_or("").to_owned();
+    ConnectOptions::new()
+        .name(format!("{}-{role}", config.name))
+        .connection_timeout(Duration::from_secs(5))
+        .max_reconnects(None)
+        .connect(&config.url)
+        .await
+        .map_err(|source| BusError::Connect { address, source })
+}
+
+fn new_enough(version: &str) -> bool {
+    let mut parts = version.split('.').map(|p| p.parse::<u32>().unwrap_or(0));
+    (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) >= SERVER_MIN
+}
+
+/// The last token of an event's subject.
+#[must_use]
+pub fn kind(event: &RunEvent) -> &'static str {
+    match &event.fact {
+        Some(Fact::PlanBuilt(_)) => "plan_built",
+        Some(Fact::StepDone(_)) => "step_done",
+        Some(Fact::StepYielded(_)) => "step_yielded",
+        Some(Fact::StepFailed(_)) => "step_failed",
+        Some(Fact::StatusChanged(_)) => "status_changed",
+        Some(Fact::StageTotals(_)) => "stage_totals",
+        Some(Fact::LoadTotals(_)) => "load_totals",
+        Some(Fact::Refused(_)) => "refused",
+        Some(Fact::MaskTotals(_)) => "mask_totals",
+        Some(Fact::VerifyTotals(_)) => "verify_totals",
+        Some(Fact::ResourceUse(_)) => "resource_use",
+        None => "empty",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_servers_are_recognised() {
+        for (version, ok) in [
+            ("2.9.10", false),
+            ("2.10.0", true),
+            ("2.15.1", true),
+            ("3.0.0-beta", true),
+            ("1.99.9", false),
+            ("", false),
+        ] {
+            assert_eq!(new_enough(version), ok, "{version}");
+        }
+    }
+}

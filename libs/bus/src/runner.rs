@@ -1,0 +1,253 @@
+//! Runners: they pull, hand over, and are the only ones to acknowledge.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{AckPolicy, PullConsumer, pull};
+use async_nats::jetstream::message::{AckKind, Acker};
+use bytes::Bytes;
+use futures::StreamExt;
+use prost::Message as _;
+use syncline_wire::event::RunEvent;
+use syncline_wire::stage::Invitation;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use crate::bus::Bus;
+use crate::error::BusError;
+use crate::subjects::{self, header};
+use crate::trace;
+
+/// A message that is neither acknowledged nor kept alive for this long is delivered again.
+pub const ACK_WAIT: Duration = Duration::from_secs(30);
+/// How long one pull waits for a message before it is renewed.
+const PULL_WAIT: Duration = Duration::from_secs(5);
+/// Pause after the server could not be asked.
+const PULL_PAUSE: Duration = Duration::from_millis(500);
+/// Events that one pull may bring.
+const EVENTS_PER_PULL: usize = 64;
+
+/// What a handler says of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Handled {
+    /// Its effect is committed (or it had none): acknowledge.
+    Done,
+    /// Deliver it again after a while.
+    Retry { after: Duration },
+    /// It was set aside as a dead letter: never deliver it again.
+    Dead,
+}
+
+impl Handled {
+    pub(crate) async fn acknowledge(self, acker: &Acker) {
+        // A lost acknowledgement leads to a redelivery, which every handler recognises.
+        let _ = match self {
+            Self::Done => acker.ack().await,
+            Self::Retry { after } => acker.ack_with(AckKind::Nak(Some(after))).await,
+            Self::Dead => acker.ack_with(AckKind::Term).await,
+        };
+    }
+}
+
+/// A dead letter as it lies on the bus.
+pub struct DeadLetter {
+    pub subject: String,
+    pub batch: String,
+    pub object: String,
+    pub code: String,
+    pub cause: String,
+    pub attempts: u32,
+    /// Sealed as it came.
+    pub payload: Bytes,
+    /// Position in the stream: unique per letter.
+    pub sequence: u64,
+}
+
+/// Runs a durable consumer until shutdown.
+pub struct Runner {
+    consumer: PullConsumer,
+    name: String,
+}
+
+impl Bus {
+    /// Events, from the oldest that this durable name has not acknowledged.
+    ///
+    /// # Errors
+    /// [`BusError::Setup`] when the consumer cannot be made; afterwards it runs until shutdown.
+    pub async fn run_events<F, Fut>(&self, durable: &str, shutdown: CancellationToken, handle: F) -> Result<(), BusError>
+    where
+        F: Fn(RunEvent) -> Fut + Send + Sync,
+        Fut: Future<Output = Handled> + Send,
+    {
+        let runner = self.durable("EVENTS", &format!("events-{durable}"), "event.>").await?;
+        runner
+            .run(EVENTS_PER_PULL, shutdown, |message| {
+                let event = RunEvent::decode(message.payload.clone());
+                let span = tracing::info_span!("event", subject = %message.subject);
+                trace::adopt(&span, message.headers.as_ref());
+                let handled = event.map(&handle);
+                async move {
+                    match handled {
+                        Ok(handled) => handled.await,
+                        Err(_) => {
+                            tracing::error!("an event that does not decode was dropped");
+                            Handled::Done
+                        }
+                    }
+                }
+                .instrument(span)
+            })
+            .await
+    }
+
+    /// Dead letters.
+    ///
+    /// # Errors
+    /// [`BusError::Setup`] when the consumer cannot be made; afterwards it runs until shutdown.
+    pub async fn run_dead<F, Fut>(&self, durable: &str, shutdown: CancellationToken, handle: F) -> Result<(), BusError>
+    where
+        F: Fn(DeadLetter) -> Fut + Send + Sync,
+        Fut: Future<Output = Handled> + Send,
+    {
+        let runner = self.durable("DEAD", &format!("dead-{durable}"), "dead.>").await?;
+        runner
+            .run(1, shutdown, |message| {
+                let get = |key: &str| {
+                    message
+                        .headers
+                        .as_ref()
+                        .and_then(|h| h.get(key))
+                        .map(|v| v.as_str().to_owned())
+                        .unwrap_or_default()
+                };
+                handle(DeadLetter {
+                    subject: message.subject.to_string(),
+                    batch: get(header::BATCH),
+                    object: get(header::OBJECT),
+                    code: get(header::CODE),
+                    cause: get(header::CAUSE),
+                    attempts: get(header::ATTEMPTS).parse().unwrap_or(0),
+                    payload: message.payload.clone(),
+                    sequence: message.info().map(|i| i.stream_sequence).unwrap_or(0),
+                })
+            })
+            .await
+    }
+
+    /// Invitations of a stage. A slot is taken before one is pulled, so a busy worker leaves them to others; the
+    /// handler leases the task, keeps the slot for as long as it works, and returns at once.
+    ///
+    /// # Errors
+    /// [`BusError::Setup`] when the consumer cannot be made; afterwards it runs until shutdown.
+    pub async fn run_tasks<F, Fut>(
+        &self,
+        stage: &str,
+        slots: Arc<Semaphore>,
+        shutdown: CancellationToken,
+        handle: F,
+    ) -> Result<(), BusError>
+    where
+        F: Fn(Invitation, OwnedSemaphorePermit) -> Fut + Send + Sync,
+        Fut: Future<Output = Handled> + Send,
+    {
+        let runner = self
+            .durable("TASKS", &format!("tasks-{stage}"), &subjects::stage_tasks(stage))
+            .await?;
+        loop {
+            let slot = tokio::select! {
+                () = shutdown.cancelled() => return Ok(()),
+                slot = Arc::clone(&slots).acquire_owned() => slot.expect("the semaphore is never closed"),
+            };
+            let pulled = tokio::select! {
+                () = shutdown.cancelled() => return Ok(()),
+                pulled = runner.pull(1) => pulled,
+            };
+            let Some(message) = pulled.into_iter().next() else { continue };
+            let span = tracing::info_span!("task", subject = %message.subject);
+            trace::adopt(&span, message.headers.as_ref());
+            let (message, acker) = message.split();
+            let handled = match Invitation::decode(message.payload) {
+                Ok(invitation) => handle(invitation, slot).instrument(span).await,
+                Err(_) => {
+                    tracing::error!("an invitation that does not decode was dropped");
+                    Handled::Done
+                }
+            };
+            handled.acknowledge(&acker).await;
+        }
+    }
+
+    async fn durable(&self, stream: &str, name: &str, filter: &str) -> Result<Runner, BusError> {
+        let failed = |e: Box<dyn std::error::Error + Send + Sync>| BusError::setup(format!("consumer {name}"), e);
+        let config = pull::Config {
+            durable_name: Some(name.to_owned()),
+            filter_subject: filter.to_owned(),
+            ack_policy: AckPolicy::Explicit,
+            ack_wait: ACK_WAIT,
+            max_deliver: -1,
+            ..pull::Config::default()
+        };
+        let stream = self.pulling().get_stream(stream).await.map_err(|e| failed(e.into()))?;
+        let consumer = stream.get_or_create_consumer(name, config).await.map_err(|e| failed(e.into()))?;
+        Ok(Runner {
+            consumer,
+            name: name.to_owned(),
+        })
+    }
+}
+
+impl Runner {
+    async fn run<'a, F, Fut>(&'a self, per_pull: usize, shutdown: CancellationToken, handle: F) -> Result<(), BusError>
+    where
+        F: Fn(&async_nats::jetstream::Message) -> Fut,
+        Fut: Future<Output = Handled>,
+    {
+        loop {
+            let messages = tokio::select! {
+                () = shutdown.cancelled() => return Ok(()),
+                messages = self.pull(per_pull) => messages,
+            };
+            for message in messages {
+                let handled = handle(&message).await;
+                let (_, acker) = message.split();
+                handled.acknowledge(&acker).await;
+            }
+        }
+    }
+
+    /// Some messages, or none after a while. A server that is away only makes it wait.
+    async fn pull(&self, count: usize) -> Vec<async_nats::jetstream::Message> {
+        let mut out = Vec::new();
+        if count > 1 {
+            if let Ok(mut now) = self.consumer.fetch().max_messages(count).messages().await {
+                while let Some(Ok(message)) = now.next().await {
+                    out.push(message);
+                }
+            }
+            if !out.is_empty() {
+                return out;
+            }
+        }
+        match self.consumer.batch().max_messages(1).expires(PULL_WAIT).messages().await {
+            Ok(mut messages) => {
+                while let Some(message) = messages.next().await {
+                    match message {
+                        Ok(message) => out.push(message),
+                        Err(error) => {
+                            tracing::warn!(consumer = %self.name, %error, "pull failed; trying again");
+                            tokio::time::sleep(PULL_PAUSE).await;
+                            break;
+                        }
+                    }
+                }
+            }
+            Err(error) => {
+                tracing::warn!(consumer = %self.name, %error, "pull failed; trying again");
+                tokio::time::sleep(PULL_PAUSE).await;
+            }
+        }
+        out
+    }
+}
