@@ -82,6 +82,14 @@ pub fn dead(stage: &str, tenant: &TenantId, run: &RunId) -> String {
     format!("dead.{stage}.{tenant}.{run}")
 }
 
+/// Stage, tenant and run of a [`dead`] subject; `None` for anything else.
+#[must_use]
+pub fn parse_dead(subject: &str) -> Option<(&str, TenantId, RunId)> {
+    let (stage, rest) = subject.strip_prefix("dead.")?.split_once('.')?;
+    let (tenant, run) = rest.split_once('.')?;
+    Some((stage, tenant.parse().ok()?, run.parse().ok()?))
+}
+
 /// Name of the consumer through which a stage reads an object's batches.
 #[must_use]
 pub fn batch_consumer(stage: &str, run: &RunId, object: &ObjectName) -> String {
