@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use async_nats::jetstream::Context;
 use async_nats::jetstream::context::ContextBuilder;
 use async_nats::jetstream::message::PublishMessage;
-use async_nats::jetstream::Context;
 use async_nats::{Client, ConnectOptions, HeaderMap};
 use bytes::Bytes;
 use prost::Message as _;
@@ -220,12 +220,19 @@ impl Bus {
 }
 
 async fn connect(config: &BusConfig, role: &str) -> Result<Client, BusError> {
-    let address = config.url.rsplit('@').next().unwrap_or("").to_owned();
-    ConnectOptions::new()
+    // The client ignores user and password in an address, so they are handed over apart.
+    let (scheme, rest) = config.url.split_once("://").unwrap_or(("nats", config.url.as_str()));
+    let (user, host) = rest.rsplit_once('@').map_or((None, rest), |(user, host)| (Some(user), host));
+    let address = format!("{scheme}://{host}");
+    let options = match user.map(|u| u.split_once(':').unwrap_or((u, ""))) {
+        Some((user, password)) => ConnectOptions::with_user_and_password(user.to_owned(), password.to_owned()),
+        None => ConnectOptions::new(),
+    };
+    options
         .name(format!("{}-{role}", config.name))
         .connection_timeout(Duration::from_secs(5))
         .max_reconnects(None)
-        .connect(&config.url)
+        .connect(&address)
         .await
         .map_err(|source| BusError::Connect { address, source })
 }

@@ -16,7 +16,7 @@ pub mod subjects;
 mod trace;
 
 pub use batches::{BatchConsumer, Delivery, GroupLimits, RunOnce};
-pub use bus::{Bus, BusConfig, kind};
+pub use bus::{Bus, BusConfig, kind as event_kind};
 pub use error::BusError;
 pub use runner::{DeadLetter, Handled, Runner};
 pub use subjects::Audience;

@@ -40,6 +40,12 @@ impl fmt::Debug for AccessToken {
     }
 }
 
+/// Names a token without showing it: the first 16 hex characters of its BLAKE3 hash.
+#[must_use]
+pub fn fingerprint(token: &str) -> String {
+    blake3::hash(token.as_bytes()).to_hex().chars().take(16).collect()
+}
+
 /// What a system said of its daily allocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {

@@ -1,1 +1,28 @@
-//! What every service is made of: config, telemetry, health, tasks and leases, outbox relay, shutdown
+//! What every service is made of.
+//!
+//! Guarantees: configuration comes from the environment and is checked once; a service starts only against servers that
+//! are new enough; whoever holds a lease is the only one to commit for a task ([`lease`]); a message that belongs to a
+//! transaction is sent if and only if the transaction commits ([`outbox`]); everything spawned is named and stops at
+//! shutdown. It must not know what a service does.
+//!
+//! Start with [`Platform`] and [`worker`].
+
+pub mod access;
+pub mod config;
+pub mod entry;
+pub mod keys;
+pub mod lease;
+pub mod outbox;
+pub mod plans;
+mod platform;
+pub mod rpc;
+pub mod telemetry;
+pub mod usage;
+pub mod worker;
+
+pub use config::Config;
+pub use entry::main;
+pub use keys::Keys;
+pub use lease::{Lease, TaskId};
+pub use platform::{Peers, Platform, StartError};
+pub use worker::{Outcome, StageError};

@@ -1,0 +1,121 @@
+//! gRPC: serving with health and reflection, calling with a bound on every wait, trace context on both sides.
+
+use std::time::Duration;
+
+use opentelemetry::propagation::{Extractor, Injector};
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::metadata::{MetadataKey, MetadataMap, MetadataValue};
+use tonic::service::Routes;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Channel, Endpoint, Server};
+use tonic::{Request, Status};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+
+use crate::platform::Platform;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Describes of a large org take a while; streams are not bound by it.
+const CALL_TIMEOUT: Duration = Duration::from_secs(120);
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// Plans of large orgs hold every user's id twice.
+pub const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+#[derive(Debug, Error)]
+pub enum ServeError {
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        address: std::net::SocketAddr,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("the gRPC server failed")]
+    Serve(#[from] tonic::transport::Error),
+    #[error("the contracts cannot be reflected")]
+    Reflection,
+}
+
+/// A channel that connects on first use. An address that is not one fails on first use.
+#[must_use]
+pub fn channel(url: &str) -> Channel {
+    let endpoint = Endpoint::from_shared(url.to_owned()).unwrap_or_else(|_| Endpoint::from_static("http://127.0.0.1:1"));
+    endpoint
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(CALL_TIMEOUT)
+        .http2_keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_while_idle(true)
+        .connect_lazy()
+}
+
+/// Serves until shutdown, with health and reflection added.
+///
+/// # Errors
+/// [`ServeError`].
+pub async fn serve(platform: &Platform, routes: Routes) -> Result<(), ServeError> {
+    let address = platform.config.listen;
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|source| ServeError::Listen { address, source })?;
+    let (_, health) = tonic_health::server::health_reporter();
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(syncline_wire::DESCRIPTORS)
+        .build_v1()
+        .map_err(|_| ServeError::Reflection)?;
+    let routes = routes.add_service(health).add_service(reflection);
+    tracing::info!(service = platform.config.service, %address, "ready");
+    Server::builder()
+        .http2_keepalive_interval(Some(KEEP_ALIVE))
+        .trace_fn(server_span)
+        .add_routes(routes)
+        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), platform.shutdown.clone().cancelled_owned())
+        .await?;
+    Ok(())
+}
+
+fn server_span(request: &http::Request<()>) -> tracing::Span {
+    let span = tracing::info_span!("rpc", path = %request.uri().path());
+    let context = opentelemetry::global::get_text_map_propagator(|p| p.extract(&HttpHeaders(request.headers())));
+    // Fails only when the span is disabled by the filter.
+    let _ = span.set_parent(context);
+    span
+}
+
+struct HttpHeaders<'a>(&'a http::HeaderMap);
+
+impl Extractor for HttpHeaders<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key).and_then(|v| v.to_str().ok())
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        self.0.keys().map(http::HeaderName::as_str).collect()
+    }
+}
+
+struct Metadata<'a>(&'a mut MetadataMap);
+
+impl Injector for Metadata<'_> {
+    fn set(&mut self, key: &str, value: String) {
+        if let (Ok(key), Ok(value)) = (MetadataKey::from_bytes(key.as_bytes()), MetadataValue::try_from(value)) {
+            self.0.insert(key, value);
+        }
+    }
+}
+
+/// Adds the current span's context to a call.
+#[allow(clippy::result_large_err, reason = "tonic's interceptor has this signature")]
+pub fn traced(mut request: Request<()>) -> Result<Request<()>, Status> {
+    let context = tracing::Span::current().context();
+    opentelemetry::global::get_text_map_propagator(|p| p.inject_context(&context, &mut Metadata(request.metadata_mut())));
+    Ok(request)
+}
+
+/// A channel whose calls carry the trace.
+pub type Traced = InterceptedService<Channel, fn(Request<()>) -> Result<Request<()>, Status>>;
+
+/// Wraps a channel for a generated client: `XClient::new(with_trace(channel))`.
+#[must_use]
+pub fn with_trace(channel: Channel) -> Traced {
+    InterceptedService::new(channel, traced)
+}

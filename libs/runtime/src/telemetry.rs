@@ -1,0 +1,56 @@
+//! Logs to standard error and, where an endpoint is named, traces over OTLP.
+
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_otlp::WithExportConfig;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
+
+/// Flushes what is left when dropped.
+pub struct Telemetry {
+    provider: Option<SdkTracerProvider>,
+}
+
+impl Drop for Telemetry {
+    fn drop(&mut self) {
+        if let Some(provider) = self.provider.take() {
+            // At this point nobody is left to tell.
+            let _ = provider.shutdown();
+        }
+    }
+}
+
+/// Sets up logging (`RUST_LOG`, `SYNCLINE_LOG=json|pretty`) and tracing (`OTEL_EXPORTER_OTLP_ENDPOINT`). Called once per
+/// process, inside the runtime; a second call changes nothing.
+pub fn init(service: &'static str, otlp_endpoint: Option<&str>) -> Telemetry {
+    opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,async_nats=warn,sqlx=warn,hyper=warn,h2=warn"));
+    let json = std::env::var("SYNCLINE_LOG").is_ok_and(|v| v == "json");
+    let format = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let logs = if json { format.json().boxed() } else { format.compact().boxed() };
+    let provider = otlp_endpoint.and_then(|endpoint| tracer_provider(service, endpoint));
+    let traces = provider
+        .as_ref()
+        .map(|p| tracing_opentelemetry::layer().with_tracer(p.tracer("syncline")));
+    // Fails only when a subscriber is set already, as in tests that start several services.
+    let _ = tracing_subscriber::registry().with(filter).with(logs).with(traces).try_init();
+    Telemetry { provider }
+}
+
+fn tracer_provider(service: &'static str, endpoint: &str) -> Option<SdkTracerProvider> {
+    let exporter = opentelemetry_otlp::SpanExporter::builder()
+        .with_tonic()
+        .with_endpoint(endpoint)
+        .build()
+        .ok()?;
+    let resource = Resource::builder().with_service_name(format!("syncline-{service}")).build();
+    Some(
+        SdkTracerProvider::builder()
+            .with_batch_exporter(exporter)
+            .with_resource(resource)
+            .build(),
+    )
+}

@@ -1,0 +1,305 @@
+//! The worker of a stage: from invitation to lease to work to report.
+//!
+//! An invitation is acknowledged once its task is leased, held by somebody else, or finished. The lease is renewed while
+//! the work goes on; with each renewal the coordinator is asked whether the run shall go on. Finishing and reporting are
+//! one transaction.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chrono::Utc;
+use sqlx::PgConnection;
+use syncline_bus::{BusError, Handled};
+use syncline_connect::ConnectError;
+use syncline_domain::{ErrorCode, ObjectName, RunId, TenantId};
+use syncline_wire::event::run_event::Fact;
+use syncline_wire::event::{RunEvent, StepDone, StepFailed, StepYielded};
+use syncline_wire::run::run_control_service_client::RunControlServiceClient;
+use syncline_wire::run::{GetIntentRequest, Intent};
+use syncline_wire::stage::Invitation;
+use thiserror::Error;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use crate::lease::{LEASE_RENEWAL, Lease, LeaseError, Take, TaskId};
+use crate::outbox;
+use crate::platform::Platform;
+use crate::rpc::with_trace;
+
+/// Unexpected failures of one task in a row after which the run is stopped instead of tried again.
+const FAILURES_MAX: i32 = 5;
+
+/// How a piece of work ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    Done {
+        with_errors: bool,
+    },
+    /// It had to wait for `reason`; the checkpoint keeps the place.
+    Yielded {
+        reason: String,
+    },
+    /// The run is stopping; the checkpoint keeps the place.
+    Stopped,
+}
+
+/// Why a piece of work could not go on. The code decides whether it is tried again.
+#[derive(Debug, Error)]
+pub enum StageError {
+    #[error("{message}")]
+    Failed { code: ErrorCode, message: String },
+    /// Somebody else holds the task now: stop without a trace.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
+    #[error("database: {0}")]
+    Database(#[from] sqlx::Error),
+    #[error(transparent)]
+    Bus(#[from] BusError),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+}
+
+impl StageError {
+    #[must_use]
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self::Failed {
+            code,
+            message: message.into(),
+        }
+    }
+
+    #[must_use]
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Failed { code, .. } => *code,
+            Self::Lease(_) | Self::Database(_) => ErrorCode::DatabaseUnavailable,
+            Self::Bus(error) => error.code(),
+            Self::Connect(error) => error.code,
+        }
+    }
+}
+
+/// What a task is given.
+#[derive(Clone)]
+pub struct Work {
+    pub tenant: TenantId,
+    pub lease: Lease,
+    /// Cancelled when the run stops, the lease is lost or the process shuts down: finish at the next safe point.
+    pub stop: CancellationToken,
+}
+
+impl Work {
+    #[must_use]
+    pub fn run(&self) -> &RunId {
+        &self.lease.task.run
+    }
+
+    /// # Errors
+    /// [`StageError`] when the task is not about an object, which only a wrong invitation can cause.
+    pub fn object(&self) -> Result<&ObjectName, StageError> {
+        self.lease
+            .task
+            .object
+            .as_ref()
+            .ok_or_else(|| StageError::new(ErrorCode::Internal, "the task names no object"))
+    }
+
+    /// An event about this run.
+    #[must_use]
+    pub fn event(&self, fact: Fact) -> RunEvent {
+        event(&self.tenant, self.run(), fact)
+    }
+}
+
+/// An event, dated now.
+#[must_use]
+pub fn event(tenant: &TenantId, run: &RunId, fact: Fact) -> RunEvent {
+    RunEvent {
+        tenant: tenant.to_string(),
+        run: run.to_string(),
+        at: Some(syncline_wire::time::to_proto(Utc::now())),
+        fact: Some(fact),
+    }
+}
+
+/// What a stage does with a task.
+#[async_trait]
+pub trait Stage: Send + Sync + 'static {
+    /// Works until done, until it has to wait, or until `work.stop`.
+    async fn work(&self, work: &Work) -> Result<Outcome, StageError>;
+
+    /// Called inside the transaction that finishes a task, for facts that belong to it.
+    async fn finishing(&self, _work: &Work, _tx: &mut PgConnection) -> Result<(), StageError> {
+        Ok(())
+    }
+}
+
+/// Takes invitations until shutdown, at most `slots` tasks at a time.
+///
+/// # Errors
+/// [`BusError`] when the stage's consumer cannot be made.
+pub async fn run(platform: &Platform, stage: Arc<dyn Stage>, slots: usize) -> Result<(), BusError> {
+    let slots = Arc::new(Semaphore::new(slots));
+    let service = platform.config.service;
+    platform
+        .bus
+        .run_tasks(service, slots, platform.shutdown.clone(), |invitation, slot| {
+            let platform = platform.clone();
+            let stage = Arc::clone(&stage);
+            async move {
+                let Some((tenant, task)) = read(&invitation) else {
+                    tracing::error!("an invitation with invalid names was dropped");
+                    return Handled::Done;
+                };
+                match Lease::take(&platform.db, task.clone(), &platform.instance).await {
+                    Ok(Take::Taken(lease)) => {
+                        let span = tracing::info_span!(parent: None, "work", %task, epoch = lease.epoch);
+                        span.follows_from(tracing::Span::current());
+                        tokio::spawn(
+                            async move {
+                                attend(
+                                    &platform,
+                                    stage,
+                                    Work {
+                                        tenant,
+                                        lease,
+                                        stop: platform.shutdown.child_token(),
+                                    },
+                                )
+                                .await;
+                                drop(slot);
+                            }
+                            .instrument(span),
+                        );
+                    }
+                    Ok(Take::Held) => {}
+                    Ok(Take::Finished { with_errors }) => {
+                        // The coordinator does not know yet: say it again.
+                        if let Some(fact) = done(&task, with_errors)
+                            && let Err(error) = platform.bus.publish_event(&event(&tenant, &task.run, fact)).await
+                        {
+                            tracing::warn!(%error, "could not repeat that a task is done");
+                        }
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "a lease could not be taken; the invitation will come again");
+                        return Handled::Retry { after: LEASE_RENEWAL };
+                    }
+                }
+                Handled::Done
+            }
+        })
+        .await
+}
+
+fn read(invitation: &Invitation) -> Option<(TenantId, TaskId)> {
+    let tenant = TenantId::new(invitation.tenant.as_str()).ok()?;
+    let run = RunId::new(invitation.run.as_str()).ok()?;
+    let object = if invitation.object.is_empty() {
+        None
+    } else {
+        Some(ObjectName::new(invitation.object.as_str()).ok()?)
+    };
+    Some((
+        tenant,
+        TaskId {
+            run,
+            object,
+            step: invitation.step.clone(),
+        },
+    ))
+}
+
+fn done(task: &TaskId, with_errors: bool) -> Option<Fact> {
+    let object = task.object.as_ref()?.to_string();
+    Some(Fact::StepDone(StepDone {
+        object,
+        step: task.step.clone(),
+        with_errors,
+    }))
+}
+
+/// Works under the lease, keeps it, and reports how it ended.
+async fn attend(platform: &Platform, stage: Arc<dyn Stage>, work: Work) {
+    let renewal = keep(platform, &work);
+    let result = tokio::select! {
+        result = stage.work(&work) => result,
+        lost = renewal => Err(lost.into()),
+    };
+    work.stop.cancel();
+    if let Err(error) = conclude(platform, stage.as_ref(), &work, result).await {
+        tracing::warn!(%error, "a task could not be concluded; it will be invited again");
+    }
+}
+
+/// Renews the lease and asks for the run's intent until the lease is lost.
+async fn keep(platform: &Platform, work: &Work) -> LeaseError {
+    let mut coordinator = RunControlServiceClient::new(with_trace(platform.peers.coordinator.clone()));
+    loop {
+        tokio::time::sleep(LEASE_RENEWAL).await;
+        match work.lease.renew(&platform.db).await {
+            Ok(()) => {}
+            Err(lost @ LeaseError::Lost { .. }) => return lost,
+            Err(LeaseError::Database(error)) => tracing::warn!(%error, "a lease could not be renewed; trying again"),
+        }
+        // No answer means nothing: the work goes on.
+        if let Ok(answer) = coordinator
+            .get_intent(GetIntentRequest {
+                run: work.run().to_string(),
+            })
+            .await
+            && answer.into_inner().intent() == Intent::Stop
+            && work.lease.task.step != "settle"
+        {
+            work.stop.cancel();
+        }
+    }
+}
+
+async fn conclude(platform: &Platform, stage: &dyn Stage, work: &Work, result: Result<Outcome, StageError>) -> Result<(), StageError> {
+    let task = &work.lease.task;
+    let object = task.object.as_ref().map(ToString::to_string).unwrap_or_default();
+    let step = task.step.clone();
+    let mut tx = platform.db.begin().await?;
+    match result {
+        Ok(Outcome::Done { with_errors }) => {
+            work.lease.finish(&mut tx, with_errors).await?;
+            stage.finishing(work, &mut tx).await?;
+            if let Some(fact) = done(task, with_errors) {
+                outbox::event(&mut tx, &work.event(fact)).await?;
+            }
+        }
+        Ok(Outcome::Yielded { reason }) => {
+            work.lease.release(&mut *tx, false).await?;
+            outbox::event(&mut tx, &work.event(Fact::StepYielded(StepYielded { object, step, reason }))).await?;
+        }
+        Ok(Outcome::Stopped) => {
+            work.lease.release(&mut *tx, false).await?;
+        }
+        Err(StageError::Lease(error)) => {
+            tracing::warn!(%error, "stopped: somebody else has the task");
+            return Ok(());
+        }
+        Err(error) => {
+            let code = error.code();
+            let failures = work.lease.release(&mut *tx, true).await?;
+            if code.entry().can_retry && !(code == ErrorCode::Internal && failures >= FAILURES_MAX) {
+                tracing::warn!(%code, %error, failures, "a task failed and will be tried again");
+                let reason = format!("{code}: {error}");
+                outbox::event(&mut tx, &work.event(Fact::StepYielded(StepYielded { object, step, reason }))).await?;
+            } else {
+                tracing::error!(%code, %error, "a task failed; the run stops");
+                let fact = StepFailed {
+                    object,
+                    step,
+                    code: code.to_string(),
+                    message: error.to_string(),
+                };
+                outbox::event(&mut tx, &work.event(Fact::StepFailed(fact))).await?;
+            }
+        }
+    }
+    tx.commit().await?;
+    Ok(())
+}
