@@ -1,1 +1,2 @@
+//! Placeholder until the runtime is there.
 fn main() {}

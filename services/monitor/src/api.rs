@@ -1,0 +1,136 @@
+//! `MonitorService`: what people and programs ask about runs.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures::Stream;
+use sqlx::PgPool;
+use syncline_domain::TenantId;
+use syncline_wire::monitor::monitor_service_server::MonitorService;
+use syncline_wire::monitor::{
+    DeadLetter, GetReportRequest, GetReportResponse, ListDeadLettersRequest, ListDeadLettersResponse, ListErrorsRequest,
+    ListErrorsResponse, WatchRunRequest, WatchRunResponse,
+};
+use syncline_wire::time::to_proto;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+
+use crate::error::MonitorError;
+use crate::store::{self, Books, Key};
+use crate::{report, watch};
+
+/// Dead letters per page, unless asked for fewer.
+const PAGE_DEFAULT: u32 = 100;
+const PAGE_MAX: u32 = 1_000;
+
+/// Answers from the monitor's own tables.
+pub struct Api {
+    db: PgPool,
+    tenant: TenantId,
+    news: Arc<Notify>,
+    shutdown: CancellationToken,
+}
+
+impl Api {
+    /// `news` is notified whenever this process stored something; `shutdown` ends every watch.
+    #[must_use]
+    pub fn new(db: PgPool, tenant: TenantId, news: Arc<Notify>, shutdown: CancellationToken) -> Self {
+        Self {
+            db,
+            tenant,
+            news,
+            shutdown,
+        }
+    }
+
+    async fn books(&self, run: &str) -> Result<Books, MonitorError> {
+        let key = Key {
+            tenant: self.tenant.as_str(),
+            run,
+        };
+        store::books_read(&self.db, key)
+            .await?
+            .ok_or_else(|| MonitorError::UnknownRun(run.chars().take(80).collect()))
+    }
+}
+
+#[tonic::async_trait]
+impl MonitorService for Api {
+    type WatchRunStream = Pin<Box<dyn Stream<Item = Result<WatchRunResponse, Status>> + Send>>;
+
+    async fn watch_run(&self, request: Request<WatchRunRequest>) -> Result<Response<Self::WatchRunStream>, Status> {
+        let request = request.into_inner();
+        let watch = watch::Watch {
+            db: self.db.clone(),
+            tenant: self.tenant.clone(),
+            run: request.run,
+            after: request.after,
+            sent: false,
+            news: Arc::clone(&self.news),
+            shutdown: self.shutdown.clone(),
+        };
+        watch.known().await?;
+        Ok(Response::new(Box::pin(watch.snapshots())))
+    }
+
+    async fn get_report(&self, request: Request<GetReportRequest>) -> Result<Response<GetReportResponse>, Status> {
+        let run = request.into_inner().run;
+        let books = self.books(&run).await?;
+        Ok(Response::new(GetReportResponse {
+            report: Some(report::report(&run, &books)),
+        }))
+    }
+
+    async fn list_errors(&self, request: Request<ListErrorsRequest>) -> Result<Response<ListErrorsResponse>, Status> {
+        let books = self.books(&request.into_inner().run).await?;
+        Ok(Response::new(ListErrorsResponse {
+            errors: report::errors(&books),
+        }))
+    }
+
+    async fn list_dead_letters(&self, request: Request<ListDeadLettersRequest>) -> Result<Response<ListDeadLettersResponse>, Status> {
+        let request = request.into_inner();
+        let before = match request.page_token.as_str() {
+            "" => u64::MAX,
+            token => token.parse().map_err(|_| MonitorError::PageToken)?,
+        };
+        let page_size = match request.page_size {
+            0 => PAGE_DEFAULT,
+            asked => asked.min(PAGE_MAX),
+        };
+        let key = Key {
+            tenant: self.tenant.as_str(),
+            run: &request.run,
+        };
+        if !request.run.is_empty() && store::run_row(&self.db, key).await.map_err(MonitorError::Store)?.is_none() {
+            return Err(MonitorError::UnknownRun(request.run.chars().take(80).collect()).into());
+        }
+        let total = store::dead_letter_total(&self.db, key).await.map_err(MonitorError::Store)?;
+        let rows = store::dead_letter_list(&self.db, key, before, page_size)
+            .await
+            .map_err(MonitorError::Store)?;
+        let full = rows.len() == page_size as usize;
+        Ok(Response::new(ListDeadLettersResponse {
+            total,
+            next_page_token: match rows.last() {
+                Some(last) if full => last.id.to_string(),
+                _ => String::new(),
+            },
+            dead_letters: rows
+                .into_iter()
+                .map(|row| DeadLetter {
+                    id: store::counted(row.id),
+                    run: row.run,
+                    stage: row.stage,
+                    object: row.object,
+                    batch: row.batch,
+                    code: row.code,
+                    cause: row.cause,
+                    attempts: u32::try_from(row.attempts).unwrap_or(0),
+                    at: Some(to_proto(row.at)),
+                })
+                .collect(),
+        }))
+    }
+}
