@@ -1,1 +1,192 @@
-//! The Salesforce connector
+//! The Salesforce connector: reading by Bulk API 2.0 query jobs, writing by ingest jobs, the rest by REST.
+//!
+//! [`Salesforce`] implements [`Source`] and [`Target`] and promises what those say. It holds no credentials: tokens and
+//! quota come from an [`Access`]. Polling is the caller's. A process that builds one must have installed a TLS crypto
+//! provider.
+//!
+//! Start with [`Salesforce`]; the wire is in `client`, the two formats in [`csv_read`] and [`csv_write`], the meaning of
+//! Salesforce's errors in [`error`]. [`oauth`] is for the service that keeps credentials.
+
+mod bulk_ingest;
+mod bulk_query;
+mod client;
+mod column;
+pub mod csv_read;
+pub mod csv_write;
+mod decimal;
+pub mod describe;
+pub mod error;
+mod job;
+mod moment;
+pub mod oauth;
+mod records;
+mod rest;
+pub mod results;
+pub mod soql;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use async_trait::async_trait;
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use futures::stream::BoxStream;
+use syncline_connect::digest::RowDigest;
+use syncline_connect::retry::RetryPolicy;
+use syncline_connect::target::{JobListing, ResultRow};
+use syncline_connect::{
+    Access, Column, ConnectError, Generation, GenerationState, JobStatus, Nulls, Operation, OrgInfo, Page, Query, ResultKind, RowDigester,
+    Source, Target,
+};
+use syncline_domain::ObjectName;
+use syncline_domain::describe::ObjectDescribe;
+use tokio::sync::OnceCell;
+
+pub use client::http_client;
+pub use rest::Limit;
+
+/// One org under one connection. Clones share the pool of connections and the count of calls.
+#[derive(Debug, Clone)]
+pub struct Salesforce {
+    client: client::Client,
+    user: Arc<OnceCell<String>>,
+}
+
+impl Salesforce {
+    /// A handle with a pool of its own.
+    ///
+    /// # Errors
+    /// When the HTTP client cannot be set up.
+    pub fn new(access: Arc<dyn Access>, policy: RetryPolicy) -> Result<Self, ConnectError> {
+        Ok(Self::with_http(http_client(&policy)?, access, policy))
+    }
+
+    /// A handle on a pool that others use too; make the pool with [`http_client`].
+    #[must_use]
+    pub fn with_http(http: reqwest::Client, access: Arc<dyn Access>, policy: RetryPolicy) -> Self {
+        Self {
+            client: client::Client::new(http, access, policy),
+            user: Arc::default(),
+        }
+    }
+
+    /// The org's allocations by name, such as `DailyApiRequests`.
+    ///
+    /// # Errors
+    /// As every request.
+    pub async fn limits(&self) -> Result<BTreeMap<String, Limit>, ConnectError> {
+        rest::limits(&self.client).await
+    }
+
+    async fn user(&self) -> Result<&str, ConnectError> {
+        let user = self.user.get_or_try_init(|| rest::user_id(&self.client)).await?;
+        Ok(user.as_str())
+    }
+}
+
+#[async_trait]
+impl Source for Salesforce {
+    async fn org(&self) -> Result<OrgInfo, ConnectError> {
+        rest::org(&self.client).await
+    }
+
+    async fn describe(&self, objects: &[ObjectName]) -> Result<Vec<Option<ObjectDescribe>>, ConnectError> {
+        rest::describe(&self.client, objects).await
+    }
+
+    async fn count(&self, query: &Query) -> Result<u64, ConnectError> {
+        rest::count(&self.client, query).await
+    }
+
+    async fn open(&self, query: &Query) -> Result<Generation, ConnectError> {
+        bulk_query::open(&self.client, query).await
+    }
+
+    async fn state(&self, generation: &Generation) -> Result<GenerationState, ConnectError> {
+        bulk_query::state(&self.client, generation).await
+    }
+
+    async fn read(&self, generation: &Generation, query: &Query, cursor: Option<&str>) -> Result<Page, ConnectError> {
+        bulk_query::read(&self.client, generation, query, cursor).await
+    }
+
+    async fn close(&self, generation: &Generation) -> Result<(), ConnectError> {
+        bulk_query::close(&self.client, generation).await
+    }
+
+    async fn lookup(&self, object: &ObjectName, fields: &[&str], filter: Option<&str>) -> Result<Vec<Vec<Option<String>>>, ConnectError> {
+        rest::lookup(&self.client, object, fields, filter).await
+    }
+
+    async fn retrieve(&self, object: &ObjectName, ids: &[String], columns: &[Column]) -> Result<RecordBatch, ConnectError> {
+        rest::retrieve(&self.client, object, ids, columns).await
+    }
+
+    fn retrieve_schema(&self, columns: &[Column]) -> SchemaRef {
+        rest::retrieve_schema(columns)
+    }
+
+    fn calls(&self) -> u64 {
+        self.client.calls()
+    }
+}
+
+#[async_trait]
+impl Target for Salesforce {
+    async fn create_job(&self, object: &ObjectName, operation: &Operation) -> Result<String, ConnectError> {
+        bulk_ingest::create(&self.client, object, operation).await
+    }
+
+    fn encode_header(&self, columns: &[Column], out: &mut Vec<u8>) {
+        csv_write::write_header(columns, out);
+    }
+
+    fn encode(
+        &self,
+        columns: &[Column],
+        batch: &RecordBatch,
+        nulls: Nulls,
+        digester: &RowDigester,
+        out: &mut Vec<u8>,
+        digests: &mut Vec<RowDigest>,
+    ) {
+        csv_write::write_rows(columns, batch, nulls, digester, out, digests);
+    }
+
+    async fn upload(&self, job: &str, chunks: Vec<Bytes>) -> Result<(), ConnectError> {
+        bulk_ingest::upload(&self.client, job, chunks).await
+    }
+
+    async fn close_job(&self, job: &str) -> Result<(), ConnectError> {
+        bulk_ingest::close(&self.client, job).await
+    }
+
+    async fn abort_job(&self, job: &str) -> Result<(), ConnectError> {
+        bulk_ingest::abort(&self.client, job).await
+    }
+
+    async fn job_status(&self, job: &str) -> Result<JobStatus, ConnectError> {
+        bulk_ingest::status(&self.client, job).await
+    }
+
+    async fn results(
+        &self,
+        job: &str,
+        kind: ResultKind,
+        columns: &[Column],
+        digester: &RowDigester,
+    ) -> Result<BoxStream<'static, Result<Vec<ResultRow>, ConnectError>>, ConnectError> {
+        bulk_ingest::results(&self.client, job, kind, columns, digester).await
+    }
+
+    async fn delete_job(&self, job: &str) -> Result<(), ConnectError> {
+        bulk_ingest::delete(&self.client, job).await
+    }
+
+    async fn list_jobs(&self, since: DateTime<Utc>) -> Result<Vec<JobListing>, ConnectError> {
+        let user = self.user().await?;
+        bulk_ingest::list(&self.client, user, since).await
+    }
+}

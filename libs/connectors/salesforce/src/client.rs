@@ -1,0 +1,465 @@
+//! One HTTP exchange with an org, done properly.
+//!
+//! Guarantees: a permit is taken before every request that goes out; an expired token is renewed once and the request
+//! replayed once; what the catalogue says may pass is tried again, but only where repeating cannot do something twice;
+//! every answer's `Sforce-Limit-Info` is reported. No error or log line holds a token, a query or a body.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use backon::{ExponentialBuilder, Retryable};
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use http::{HeaderMap, Method, StatusCode, header};
+use http_body::{Frame, SizeHint};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use syncline_connect::retry::RetryPolicy;
+use syncline_connect::{Access, AccessToken, ConnectError, Usage};
+use syncline_domain::ErrorCode;
+
+use crate::error;
+
+/// The name under which the org's change events show what we wrote (REST API, header `Sforce-Call-Options`).
+const CALL_OPTIONS: &str = "client=syncline";
+/// No JSON answer that we ask for comes near this; a server that sends more is not answering the question.
+const ANSWER_BYTES_MAX: usize = 256 << 20;
+/// Uploads get the request timeout and the time that their bytes take on a line this slow.
+const UPLOAD_BYTES_PER_SECOND_MIN: u64 = 256 << 10;
+
+/// What a request carries.
+#[derive(Clone)]
+pub(crate) enum Body {
+    Empty,
+    Json(Bytes),
+    Csv(Vec<Bytes>),
+}
+
+/// A request, kept so that it can be sent again.
+pub(crate) struct Request {
+    method: Method,
+    /// Below `/services/data/vXX.0/`, or from the host's root when it begins with `/`.
+    path: String,
+    query: Vec<(&'static str, String)>,
+    body: Body,
+    accept: &'static str,
+    /// Sending it twice does no more than sending it once.
+    repeatable: bool,
+}
+
+impl Request {
+    fn new(method: Method, path: impl Into<String>, body: Body, repeatable: bool) -> Self {
+        Self {
+            method,
+            path: path.into(),
+            query: Vec::new(),
+            body,
+            accept: "application/json",
+            repeatable,
+        }
+    }
+
+    pub(crate) fn get(path: impl Into<String>) -> Self {
+        Self::new(Method::GET, path, Body::Empty, true)
+    }
+
+    pub(crate) fn delete(path: impl Into<String>) -> Self {
+        Self::new(Method::DELETE, path, Body::Empty, true)
+    }
+
+    /// Sets a state, hence repeatable.
+    pub(crate) fn patch(path: impl Into<String>, body: &serde_json::Value) -> Self {
+        Self::new(Method::PATCH, path, json_body(body), true)
+    }
+
+    /// Creates something: never repeated after it may have arrived.
+    pub(crate) fn create(path: impl Into<String>, body: &serde_json::Value) -> Self {
+        Self::new(Method::POST, path, json_body(body), false)
+    }
+
+    /// A question that is asked by POST.
+    pub(crate) fn ask(path: impl Into<String>, body: &serde_json::Value) -> Self {
+        Self::new(Method::POST, path, json_body(body), true)
+    }
+
+    /// The one upload of a job: never repeated after it may have arrived.
+    pub(crate) fn upload(path: impl Into<String>, chunks: Vec<Bytes>) -> Self {
+        Self::new(Method::PUT, path, Body::Csv(chunks), false)
+    }
+
+    pub(crate) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.query.push((name, value.into()));
+        self
+    }
+
+    pub(crate) fn accept_csv(mut self) -> Self {
+        self.accept = "text/csv";
+        self
+    }
+
+    /// For messages: method and path, without the query, which may hold a filter.
+    fn what(&self) -> String {
+        let path = self.path.split('?').next().unwrap_or_default();
+        format!("{} {path}", self.method)
+    }
+}
+
+fn json_body(body: &serde_json::Value) -> Body {
+    Body::Json(Bytes::from(body.to_string()))
+}
+
+/// An answer that was read to its end.
+pub(crate) struct Answer {
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+/// An answer whose body is still to come.
+pub(crate) struct Streaming {
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: BoxStream<'static, Result<Bytes, ConnectError>>,
+}
+
+/// An attempt that failed, and whether another may be made.
+struct Failure {
+    error: ConnectError,
+    again: bool,
+}
+
+impl Failure {
+    fn last(error: ConnectError) -> Self {
+        Self { error, again: false }
+    }
+
+    /// It may have arrived: again only if the catalogue and the request allow it, and nobody has to wait for hours.
+    fn of(request: &Request, error: ConnectError) -> Self {
+        let again = request.repeatable && error.can_retry() && !error::waits_for_hours(error.code);
+        Self { error, again }
+    }
+}
+
+/// HTTP under one connection's access.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    http: reqwest::Client,
+    access: Arc<dyn Access>,
+    policy: RetryPolicy,
+    calls: Arc<AtomicU64>,
+}
+
+/// A pool of connections as this connector needs it: no redirects, so a token stays with the host it was made for.
+///
+/// # Errors
+/// When the TLS roots cannot be loaded. It needs the process's crypto provider to be installed.
+pub fn http_client(policy: &RetryPolicy) -> Result<reqwest::Client, ConnectError> {
+    reqwest::Client::builder()
+        .connect_timeout(policy.connect_timeout)
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .map_err(|_| ConnectError::new(ErrorCode::Internal, "the HTTP client could not be set up"))
+}
+
+impl Client {
+    pub(crate) fn new(http: reqwest::Client, access: Arc<dyn Access>, policy: RetryPolicy) -> Self {
+        Self {
+            http,
+            access,
+            policy,
+            calls: Arc::new(AtomicU64::new(0)),
+        }
+    }
+
+    pub(crate) fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    /// Sends and reads the whole answer.
+    pub(crate) async fn fetch(&self, request: &Request) -> Result<Answer, ConnectError> {
+        self.again(|| self.fetch_once(request)).await
+    }
+
+    /// Sends and reads a JSON answer.
+    pub(crate) async fn json<T: DeserializeOwned>(&self, request: &Request) -> Result<T, ConnectError> {
+        let answer = self.fetch(request).await?;
+        parse(&request.what(), &answer.body)
+    }
+
+    /// Sends; the body is left to the caller. A break in the body is the caller's to handle.
+    pub(crate) async fn stream(&self, request: &Request) -> Result<Streaming, ConnectError> {
+        let response = self
+            .again(|| async {
+                let what = request.what();
+                let response = tokio::time::timeout(self.policy.request_timeout, self.exchange(request))
+                    .await
+                    .map_err(|_| Failure::of(request, timed_out(&what)))??;
+                let html = response
+                    .headers()
+                    .get(header::CONTENT_TYPE)
+                    .is_some_and(|v| v.as_bytes().starts_with(b"text/html"));
+                if html {
+                    let error = ConnectError::new(ErrorCode::BadAnswer, format!("{what}: a page instead of data"));
+                    return Err(Failure::of(request, error));
+                }
+                Ok(response)
+            })
+            .await?;
+        let headers = response.headers().clone();
+        let what = request.what();
+        let idle = self.policy.request_timeout;
+        // The clock runs only while a read is waited for, so a slow reader is not mistaken for a silent server.
+        let body = futures::stream::try_unfold((Box::pin(response.bytes_stream()), what), move |(mut bytes, what)| async move {
+            match tokio::time::timeout(idle, bytes.next()).await {
+                Err(_) => Err(timed_out(&what)),
+                Ok(None) => Ok(None),
+                Ok(Some(Ok(chunk))) => Ok(Some((chunk, (bytes, what)))),
+                Ok(Some(Err(_))) => Err(ConnectError::new(
+                    ErrorCode::NetworkTimeout,
+                    format!("{what}: the answer broke off"),
+                )),
+            }
+        });
+        Ok(Streaming {
+            headers,
+            body: body.boxed(),
+        })
+    }
+
+    async fn again<T, F: Future<Output = Result<T, Failure>>>(&self, attempt: impl FnMut() -> F) -> Result<T, ConnectError> {
+        let policy = self.policy;
+        let delays = ExponentialBuilder::new()
+            .with_min_delay(policy.delay_min)
+            .with_max_delay(policy.delay_max)
+            .with_factor(policy.factor)
+            .with_max_times(policy.attempts_max.saturating_sub(1))
+            .with_jitter();
+        attempt
+            .retry(delays)
+            .when(|f: &Failure| f.again)
+            // A wait that the server asks for is kept; one longer than we ever wait is the stage's to wait for.
+            .adjust(|f: &Failure, delay| match f.error.retry_after {
+                Some(asked) if asked > policy.delay_max => None,
+                asked => delay.map(|d| d.max(asked.unwrap_or_default())),
+            })
+            .notify(|f: &Failure, delay| {
+                tracing::warn!(code = %f.error.code, message = %f.error.message, delay_ms = delay.as_millis(), "request is tried again");
+            })
+            .await
+            .map_err(|f| f.error)
+    }
+
+    async fn fetch_once(&self, request: &Request) -> Result<Answer, Failure> {
+        let limit = self.policy.request_timeout + upload_time(&request.body);
+        let exchange = async {
+            let response = self.exchange(request).await?;
+            let headers = response.headers().clone();
+            let body = read(response, &request.what()).await.map_err(|e| Failure::of(request, e))?;
+            if error::is_html(&body) {
+                let error = ConnectError::new(ErrorCode::BadAnswer, format!("{}: a page instead of data", request.what()));
+                return Err(Failure::of(request, error));
+            }
+            Ok(Answer { headers, body })
+        };
+        tokio::time::timeout(limit, exchange)
+            .await
+            .map_err(|_| Failure::of(request, timed_out(&request.what())))?
+    }
+
+    /// One request, replayed once under a new token if the old one was refused. Only success comes back.
+    async fn exchange(&self, request: &Request) -> Result<reqwest::Response, Failure> {
+        let token = self.access.token().await.map_err(Failure::last)?;
+        let mut response = self.send(request, &token).await?;
+        if response.status() == StatusCode::UNAUTHORIZED {
+            let token = self.access.refresh(&token).await.map_err(Failure::last)?;
+            response = self.send(request, &token).await?;
+            if response.status() == StatusCode::UNAUTHORIZED {
+                let message = format!("{}: a fresh token was refused as well", request.what());
+                return Err(Failure::last(ConnectError::new(ErrorCode::Credentials, message)));
+            }
+        }
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let wait = retry_after(response.headers());
+        let what = request.what();
+        let body = read(response, &what).await.unwrap_or_default();
+        let mut error = error::from_answer(&what, status.as_u16(), &body, wait);
+        error.gone = status == StatusCode::NOT_FOUND;
+        Err(Failure::of(request, error))
+    }
+
+    async fn send(&self, request: &Request, token: &AccessToken) -> Result<reqwest::Response, Failure> {
+        self.access.permit(1).await.map_err(Failure::last)?;
+        let url = if request.path.starts_with('/') {
+            format!("{}{}", token.instance_url, request.path)
+        } else {
+            let version = token.api_version.trim_start_matches('v');
+            format!("{}/services/data/v{version}/{}", token.instance_url, request.path)
+        };
+        let mut builder = self
+            .http
+            .request(request.method.clone(), url)
+            .bearer_auth(token.expose())
+            .header("Sforce-Call-Options", CALL_OPTIONS)
+            .header(header::ACCEPT, request.accept);
+        if !request.query.is_empty() {
+            builder = builder.query(&request.query);
+        }
+        builder = match &request.body {
+            Body::Empty => builder,
+            Body::Json(json) => builder
+                .header(header::CONTENT_TYPE, "application/json; charset=UTF-8")
+                .body(json.clone()),
+            Body::Csv(chunks) => builder
+                .header(header::CONTENT_TYPE, "text/csv")
+                .body(reqwest::Body::wrap(Chunks::new(chunks.clone()))),
+        };
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        let response = builder.send().await.map_err(|e| {
+            let what = request.what();
+            if e.is_connect() {
+                // Nothing has been sent, so even a request that creates something may be tried again.
+                Failure {
+                    error: ConnectError::new(ErrorCode::Unreachable, format!("{what}: no connection")),
+                    again: true,
+                }
+            } else {
+                Failure::of(request, ConnectError::new(ErrorCode::NetworkTimeout, format!("{what}: no answer")))
+            }
+        })?;
+        tracing::debug!(method = %request.method, path = %request.what(), status = response.status().as_u16(), "answered");
+        if let Some(usage) = usage(response.headers()) {
+            self.access.observe(usage);
+        }
+        Ok(response)
+    }
+}
+
+/// Reads JSON; what could not be read is named by place, never quoted.
+pub(crate) fn parse<'a, T: Deserialize<'a>>(what: &str, body: &'a [u8]) -> Result<T, ConnectError> {
+    serde_json::from_slice(body).map_err(|e| {
+        let message = format!(
+            "{what}: the answer has not the expected form (line {}, column {})",
+            e.line(),
+            e.column()
+        );
+        ConnectError::new(ErrorCode::BadAnswer, message)
+    })
+}
+
+fn timed_out(what: &str) -> ConnectError {
+    ConnectError::new(ErrorCode::NetworkTimeout, format!("{what}: no answer in time"))
+}
+
+fn upload_time(body: &Body) -> Duration {
+    let bytes = match body {
+        Body::Empty | Body::Json(_) => 0,
+        Body::Csv(chunks) => chunks.iter().map(|c| c.len() as u64).sum(),
+    };
+    Duration::from_secs(bytes / UPLOAD_BYTES_PER_SECOND_MIN)
+}
+
+async fn read(mut response: reqwest::Response, what: &str) -> Result<Bytes, ConnectError> {
+    let mut body = BytesMut::new();
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) if body.len() + chunk.len() > ANSWER_BYTES_MAX => {
+                return Err(ConnectError::new(ErrorCode::BadAnswer, format!("{what}: the answer does not end")));
+            }
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Ok(None) => return Ok(body.freeze()),
+            Err(_) => {
+                return Err(ConnectError::new(
+                    ErrorCode::NetworkTimeout,
+                    format!("{what}: the answer broke off"),
+                ));
+            }
+        }
+    }
+}
+
+/// `api-usage=18/15000; per-app-api-usage=17/250(appName=demo)`: the org's own figures.
+fn usage(headers: &HeaderMap) -> Option<Usage> {
+    let text = headers.get("Sforce-Limit-Info")?.to_str().ok()?;
+    let (used, max) = text
+        .split([';', ','])
+        .find_map(|part| part.trim().strip_prefix("api-usage="))?
+        .split_once('/')?;
+    Some(Usage {
+        used: used.trim().parse().ok()?,
+        max: max.trim().parse().ok()?,
+    })
+}
+
+/// Seconds or a date (RFC 9110, section 10.2.3).
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let at = chrono::DateTime::parse_from_rfc2822(text).ok()?;
+    (at.to_utc() - chrono::Utc::now()).to_std().ok()
+}
+
+/// A body of known length over chunks that are already in memory.
+struct Chunks {
+    left: std::vec::IntoIter<Bytes>,
+    bytes: u64,
+}
+
+impl Chunks {
+    fn new(chunks: Vec<Bytes>) -> Self {
+        Self {
+            bytes: chunks.iter().map(|c| c.len() as u64).sum(),
+            left: chunks.into_iter(),
+        }
+    }
+}
+
+impl http_body::Body for Chunks {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let chunk = self.left.find(|c| !c.is_empty());
+        if let Some(chunk) = &chunk {
+            self.bytes -= chunk.len() as u64;
+        }
+        Poll::Ready(chunk.map(|c| Ok(Frame::data(c))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.bytes == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usage_and_waits_are_read_from_headers_that_may_be_odd() {
+        let with = |name: &'static str, value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, value.parse().expect("a header"));
+            headers
+        };
+        let read = |v| usage(&with("sforce-limit-info", v)).map(|u| (u.used, u.max));
+        assert_eq!(read("api-usage=18/15000"), Some((18, 15000)));
+        assert_eq!(read("per-app-api-usage=17/250(appName=x); api-usage=1/2"), Some((1, 2)));
+        assert_eq!(read("api-usage=x/y"), None);
+        assert_eq!(read(""), None);
+        assert_eq!(retry_after(&with("retry-after", "7")), Some(Duration::from_secs(7)));
+        assert_eq!(retry_after(&with("retry-after", "Thu, 03 Sep 2020 21:35:07 GMT")), None);
+        assert_eq!(retry_after(&with("retry-after", "soon")), None);
+        assert!(retry_after(&with("retry-after", "Thu, 03 Sep 2099 21:35:07 GMT")).is_some());
+    }
+}
