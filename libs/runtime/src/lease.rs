@@ -116,11 +116,7 @@ impl Lease {
         .fetch_optional(db)
         .await?;
         if let Some(row) = row {
-            return Ok(Take::Taken(Self {
-                epoch: row.get(0),
-                task,
-                holder: holder.to_owned(),
-            }));
+            return Ok(Take::Taken(Self { epoch: row.get(0), task }));
         }
         let finished = sqlx::query("select with_errors from task where run = $1 and object = $2 and step = $3 and state = 'done'")
             .bind(task.run.as_str())
