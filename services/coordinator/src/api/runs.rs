@@ -1,0 +1,194 @@
+//! Runs: submit, look at, steer.
+
+use syncline_domain::run::{Event, RunState};
+use syncline_domain::{ErrorCode, RunId};
+use syncline_runtime::Platform;
+use syncline_wire::run::run_service_server::RunService;
+use syncline_wire::run::{
+    ApproveRunRequest, ApproveRunResponse, CancelRunRequest, CancelRunResponse, GetRunRequest, GetRunResponse, ListRunsRequest,
+    ListRunsResponse, ObjectPhase, PauseRunRequest, PauseRunResponse, ResumeRunRequest, ResumeRunResponse, Run, SubmitRunRequest,
+    SubmitRunResponse,
+};
+use syncline_wire::status::status;
+use syncline_wire::time::to_proto;
+use tonic::{Request, Response, Status};
+
+use super::{apply_error, database, page_size};
+use crate::shell;
+use crate::store::{self, RunRow};
+
+/// Longest idempotency key that is accepted, in bytes.
+const KEY_BYTES_MAX: usize = 200;
+
+pub struct Runs {
+    platform: Platform,
+}
+
+impl Runs {
+    pub fn new(platform: &Platform) -> Self {
+        Self {
+            platform: platform.clone(),
+        }
+    }
+
+    fn tenant(&self) -> &str {
+        self.platform.config.tenant.as_str()
+    }
+
+    async fn find(&self, id: &str) -> Result<RunRow, Status> {
+        let row = store::run_get(&self.platform.db, self.tenant(), id)
+            .await
+            .map_err(|e| database(&e))?;
+        row.ok_or_else(|| status(ErrorCode::SyncUnknown, format!("there is no run `{id}`")))
+    }
+
+    async fn steer(&self, id: &str, event: Event) -> Result<Option<Run>, Status> {
+        self.find(id).await?;
+        let row = shell::apply(&self.platform, id, &event).await.map_err(apply_error)?;
+        tracing::info!(run = %id, event = event.name(), status = %row.state.status(), "a run was steered");
+        Ok(Some(message(row)))
+    }
+
+    /// The run that was submitted under this key before, if it is of the same sync.
+    async fn repeated(&self, key: &str, sync: &str) -> Result<Option<RunRow>, Status> {
+        let row = store::run_by_key(&self.platform.db, self.tenant(), key)
+            .await
+            .map_err(|e| database(&e))?;
+        match row {
+            Some(row) if row.sync == sync => Ok(Some(row)),
+            Some(row) => Err(Status::already_exists(format!(
+                "the idempotency key was used for a run of sync `{}`",
+                row.sync
+            ))),
+            None => Ok(None),
+        }
+    }
+}
+
+fn message(row: RunRow) -> Run {
+    let failure = row.state.failure();
+    let objects = row.state.objects.iter();
+    Run {
+        id: row.id,
+        sync: row.sync,
+        sync_version: u32::try_from(row.sync_version).unwrap_or(0),
+        status: row.state.status().to_string(),
+        version: row.state.version,
+        objects: objects
+            .map(|o| ObjectPhase {
+                object: o.name.to_string(),
+                phase: o.phase().map(|p| p.to_string()).unwrap_or_default(),
+            })
+            .collect(),
+        failure_code: failure.map(|f| f.code.to_string()).unwrap_or_default(),
+        failure_message: failure.map(|f| f.message.clone()).unwrap_or_default(),
+        submitted_at: Some(to_proto(row.submitted_at)),
+        finished_at: row.finished_at.map(to_proto),
+    }
+}
+
+#[tonic::async_trait]
+impl RunService for Runs {
+    async fn submit_run(&self, request: Request<SubmitRunRequest>) -> Result<Response<SubmitRunResponse>, Status> {
+        let SubmitRunRequest {
+            sync,
+            idempotency_key: key,
+        } = request.into_inner();
+        if key.len() > KEY_BYTES_MAX {
+            return Err(Status::invalid_argument(format!(
+                "`idempotency_key` is longer than {KEY_BYTES_MAX} bytes"
+            )));
+        }
+        let key = (!key.is_empty()).then_some(key);
+        if let Some(key) = &key
+            && let Some(row) = self.repeated(key, &sync).await?
+        {
+            return Ok(Response::new(SubmitRunResponse { run: Some(message(row)) }));
+        }
+        let found = store::sync_get(&self.platform.db, self.tenant(), &sync, None)
+            .await
+            .map_err(|e| database(&e))?;
+        let found = found.ok_or_else(|| status(ErrorCode::SyncUnknown, format!("there is no sync `{sync}`")))?;
+        let run = RunId::from_uuid(uuid::Uuid::now_v7());
+        let state = RunState::new();
+        let mut tx = self.platform.db.begin().await.map_err(|e| database(&e))?;
+        let inserted = store::run_insert(&mut tx, self.tenant(), run.as_str(), &found, key.as_deref(), &state)
+            .await
+            .map_err(|e| database(&e))?;
+        if !inserted {
+            drop(tx);
+            if let Some(key) = &key
+                && let Some(row) = self.repeated(key, &sync).await?
+            {
+                return Ok(Response::new(SubmitRunResponse { run: Some(message(row)) }));
+            }
+            let active = store::run_active_on_link(&self.platform.db, self.tenant(), &found.source, &found.target)
+                .await
+                .map_err(|e| database(&e))?;
+            let active = active.unwrap_or_default();
+            return Err(status(
+                ErrorCode::RunActive,
+                format!(
+                    "run `{active}` from `{}` to `{}` is not finished; one run at a time may write a link",
+                    found.source, found.target
+                ),
+            ));
+        }
+        shell::announce(&mut tx, &self.platform.config.tenant, &run, &found, &state)
+            .await
+            .map_err(|e| database(&e))?;
+        tx.commit().await.map_err(|e| database(&e))?;
+        tracing::info!(%run, %sync, version = found.version, "a run was submitted");
+        let tick = Event::Tick {
+            now_ms: u64::try_from(chrono::Utc::now().timestamp_millis()).unwrap_or(0),
+        };
+        let row = match shell::apply(&self.platform, run.as_str(), &tick).await {
+            Ok(row) => row,
+            // The run is stored; the reconciler will go on with it.
+            Err(_) => self.find(run.as_str()).await?,
+        };
+        Ok(Response::new(SubmitRunResponse { run: Some(message(row)) }))
+    }
+
+    async fn get_run(&self, request: Request<GetRunRequest>) -> Result<Response<GetRunResponse>, Status> {
+        let row = self.find(&request.into_inner().id).await?;
+        Ok(Response::new(GetRunResponse { run: Some(message(row)) }))
+    }
+
+    async fn list_runs(&self, request: Request<ListRunsRequest>) -> Result<Response<ListRunsResponse>, Status> {
+        let request = request.into_inner();
+        let limit = page_size(request.page_size);
+        let rows = store::run_list(&self.platform.db, self.tenant(), &request.sync, &request.page_token, limit)
+            .await
+            .map_err(|e| database(&e))?;
+        let next_page_token = if rows.len() as i64 == limit {
+            rows.last().map(|r| r.id.clone()).unwrap_or_default()
+        } else {
+            String::new()
+        };
+        Ok(Response::new(ListRunsResponse {
+            runs: rows.into_iter().map(message).collect(),
+            next_page_token,
+        }))
+    }
+
+    async fn approve_run(&self, request: Request<ApproveRunRequest>) -> Result<Response<ApproveRunResponse>, Status> {
+        let run = self.steer(&request.into_inner().id, Event::Approved).await?;
+        Ok(Response::new(ApproveRunResponse { run }))
+    }
+
+    async fn pause_run(&self, request: Request<PauseRunRequest>) -> Result<Response<PauseRunResponse>, Status> {
+        let run = self.steer(&request.into_inner().id, Event::PauseRequested).await?;
+        Ok(Response::new(PauseRunResponse { run }))
+    }
+
+    async fn resume_run(&self, request: Request<ResumeRunRequest>) -> Result<Response<ResumeRunResponse>, Status> {
+        let run = self.steer(&request.into_inner().id, Event::ResumeRequested).await?;
+        Ok(Response::new(ResumeRunResponse { run }))
+    }
+
+    async fn cancel_run(&self, request: Request<CancelRunRequest>) -> Result<Response<CancelRunResponse>, Status> {
+        let run = self.steer(&request.into_inner().id, Event::CancelRequested).await?;
+        Ok(Response::new(CancelRunResponse { run }))
+    }
+}

@@ -1,0 +1,133 @@
+//! Makes time pass, asks stages what their tables show, and cleans up after finished runs.
+//!
+//! It takes no input: every round looks at all unfinished runs, so a lost message, a crash or a restart is made up for by
+//! the next round. A stage that does not answer is unknown, and nothing is concluded from it.
+
+use std::time::Duration;
+
+use chrono::Utc;
+use syncline_domain::run::{Event, Life};
+use syncline_domain::{ObjectName, RunId, TenantId};
+use syncline_runtime::Platform;
+use syncline_runtime::rpc::with_trace;
+use syncline_wire::stage::stage_service_client::StageServiceClient;
+use syncline_wire::stage::{GetProgressRequest, GetProgressResponse};
+use tonic::transport::Channel;
+
+use crate::shell::{self, ApplyError};
+use crate::store;
+
+const ROUND: Duration = Duration::from_millis(500);
+/// Every so many rounds, what stages have finished is compared with what the run knows.
+const ROUNDS_PER_COMPARISON: u64 = 20;
+const ANSWER_WAIT: Duration = Duration::from_secs(5);
+
+/// Runs until shutdown.
+pub async fn run(platform: Platform) {
+    for round in 0_u64.. {
+        tokio::time::sleep(ROUND).await;
+        if let Err(error) = one_round(&platform, round.is_multiple_of(ROUNDS_PER_COMPARISON)).await {
+            tracing::warn!(%error, "a round of the reconciler failed; trying again");
+        }
+    }
+}
+
+async fn one_round(platform: &Platform, compare: bool) -> Result<(), sqlx::Error> {
+    for run in store::run_active(&platform.db).await? {
+        let tick = Event::Tick {
+            now_ms: u64::try_from(Utc::now().timestamp_millis()).unwrap_or(0),
+        };
+        let row = match shell::apply(platform, &run, &tick).await {
+            Ok(row) => row,
+            Err(error) => {
+                report(&run, &error);
+                continue;
+            }
+        };
+        match row.state.life {
+            Life::Pausing | Life::Cancelling | Life::Failing { .. } => settle_down(platform, &run).await,
+            Life::Running if compare => catch_up(platform, &run).await,
+            _ => {}
+        }
+    }
+    purge_finished(platform).await
+}
+
+/// A stopping run is quiet when every stage says that no lease is live and no claim is open.
+async fn settle_down(platform: &Platform, run: &str) {
+    let Some(answers) = ask_all(platform, run).await else { return };
+    if answers.iter().all(|a| a.live_leases == 0 && a.unsettled_claims == 0)
+        && let Err(error) = shell::apply(platform, run, &Event::Quiesced).await
+    {
+        report(run, &error);
+    }
+}
+
+/// Applies what stages have finished and the run has not heard of.
+async fn catch_up(platform: &Platform, run: &str) {
+    for stage in stages(platform) {
+        let Some(answer) = ask(stage, run).await else { continue };
+        for done in answer.done {
+            let mut parts = done.split('/');
+            let (Some(object), Some(step), errors) = (parts.next(), parts.next(), parts.next()) else {
+                continue;
+            };
+            let (Ok(object), Ok(step)) = (ObjectName::new(object), step.parse()) else {
+                continue;
+            };
+            if let Err(error) = shell::apply(
+                platform,
+                run,
+                &Event::StepDone {
+                    object,
+                    step,
+                    with_errors: errors == Some("errors"),
+                },
+            )
+            .await
+            {
+                report(run, &error);
+            }
+        }
+    }
+}
+
+fn stages(platform: &Platform) -> [Channel; 3] {
+    [
+        platform.peers.extractor.clone(),
+        platform.peers.masker.clone(),
+        platform.peers.loader.clone(),
+    ]
+}
+
+/// Every stage's answer, or none if one is missing.
+async fn ask_all(platform: &Platform, run: &str) -> Option<Vec<GetProgressResponse>> {
+    let mut answers = Vec::new();
+    for stage in stages(platform) {
+        answers.push(ask(stage, run).await?);
+    }
+    Some(answers)
+}
+
+async fn ask(stage: Channel, run: &str) -> Option<GetProgressResponse> {
+    let mut client = StageServiceClient::new(with_trace(stage));
+    let answer = tokio::time::timeout(ANSWER_WAIT, client.get_progress(GetProgressRequest { run: run.to_owned() })).await;
+    answer.ok()?.ok().map(tonic::Response::into_inner)
+}
+
+async fn purge_finished(platform: &Platform) -> Result<(), sqlx::Error> {
+    for (tenant, run) in store::run_unpurged(&platform.db).await? {
+        let (Ok(tenant), Ok(id)) = (TenantId::new(tenant), RunId::new(run.as_str())) else {
+            continue;
+        };
+        match platform.bus.purge_run(&tenant, &id).await {
+            Ok(()) => store::run_purged(&platform.db, &run).await?,
+            Err(error) => tracing::warn!(%run, %error, "what a run left on the bus could not be removed; trying again"),
+        }
+    }
+    Ok(())
+}
+
+fn report(run: &str, error: &ApplyError) {
+    tracing::warn!(%run, %error, "an event of the reconciler was not applied");
+}
