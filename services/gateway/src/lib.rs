@@ -26,6 +26,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use secrecy::SecretString;
 use syncline_domain::ErrorCode;
+use syncline_runtime::Config;
 use syncline_wire::status::status;
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -57,7 +58,7 @@ pub enum Error {
     NoToken,
     #[error("the gateway cannot listen on {address}")]
     Listen {
-        address: String,
+        address: std::net::SocketAddr,
         #[source]
         source: std::io::Error,
     },
@@ -164,4 +165,21 @@ fn reflection() -> Result<tonic_reflection::server::v1::ServerReflectionServer<i
         builder = builder.with_service_name(*service);
     }
     builder.build_v1().map_err(Error::Reflection)
+}
+
+/// Runs the gateway until `shutdown`.
+///
+/// # Errors
+/// [`Error`].
+pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let gateway = Gateway::new(config.gateway_token.as_ref(), |peer| {
+        syncline_runtime::rpc::channel(config.peers.url(peer.name()))
+    })?;
+    let address = config.listen;
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|source| Error::Listen { address, source })?;
+    tracing::info!(%address, "ready");
+    gateway.serve(listener, shutdown).await?;
+    Ok(())
 }

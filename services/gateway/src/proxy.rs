@@ -74,11 +74,12 @@ async fn try_forward(gateway: &Gateway, request: Request) -> Result<Response, Re
     let response = match tokio::time::timeout(ANSWER_WAIT_MAX, answer).await {
         Ok(Ok(response)) => response,
         Ok(Err(_)) if overrun.happened() => return Err(too_large().into()),
+        Ok(Err(error)) if timed_out(&error) => return Err(too_slow(peer).into()),
         Ok(Err(error)) => {
             tracing::warn!(%peer, error = %root_cause(&error), "peer unreachable");
             return Err(unreachable(peer).into());
         }
-        Err(_) => return Err(status(ErrorCode::NetworkTimeout, format!("the {peer} service did not answer in time")).into()),
+        Err(_) => return Err(too_slow(peer).into()),
     };
     let (mut parts, body) = response.into_parts();
     strip_hop_by_hop(&mut parts.headers);
@@ -145,6 +146,15 @@ fn unreachable(peer: Peer) -> Status {
         ErrorCode::Unreachable,
         format!("the {peer} service cannot be reached; see whether it runs"),
     )
+}
+
+fn too_slow(peer: Peer) -> Status {
+    status(ErrorCode::NetworkTimeout, format!("the {peer} service did not answer in time"))
+}
+
+/// Whether the channel's own timeout or the caller's `grpc-timeout` struck.
+fn timed_out(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |e| e.source()).any(|e| e.is::<tonic::TimeoutExpired>())
 }
 
 fn root_cause(error: &dyn std::error::Error) -> String {

@@ -1,0 +1,192 @@
+//! `ConnectionService`: for people, through the gateway.
+
+use std::time::Duration;
+
+use syncline_connect::{ConnectError, OrgInfo, OrgKind, Source};
+use syncline_domain::spec::ConnectionDocument;
+use syncline_domain::{ConnectionName, ErrorCode};
+use syncline_wire::connection::connection_service_server::ConnectionService;
+use syncline_wire::connection::{
+    ApplyConnectionRequest, ApplyConnectionResponse, Connection, DeleteConnectionRequest, DeleteConnectionResponse, GetConnectionRequest,
+    GetConnectionResponse, ListConnectionsRequest, ListConnectionsResponse, TestConnectionRequest, TestConnectionResponse,
+};
+use syncline_wire::time::to_proto;
+use tonic::{Request, Response, Status};
+
+use super::connection_name;
+use crate::broker::{Want, health_of, stored_document};
+use crate::error::Error;
+use crate::secrets::Secrets;
+use crate::store::ConnectionRow;
+use crate::{Connector, document, store};
+
+const PAGE_SIZE_DEFAULT: u32 = 100;
+const PAGE_SIZE_MAX: u32 = 1_000;
+/// A test ends by then, one way or the other.
+const TEST_WAIT_MAX: Duration = Duration::from_secs(90);
+/// Waiting for a renewal to let go of the credentials that are being replaced.
+const APPLY_HOLD_MAX: Duration = Duration::from_secs(60);
+
+#[tonic::async_trait]
+impl ConnectionService for Connector {
+    async fn apply_connection(&self, request: Request<ApplyConnectionRequest>) -> Result<Response<ApplyConnectionResponse>, Status> {
+        let request = request.into_inner();
+        let document = document::read(&request.yaml)?;
+        let secrets = Secrets::for_document(&document.spec.auth, request.secrets)?;
+        let changed = self.apply(&document, &secrets).await?;
+        Ok(Response::new(ApplyConnectionResponse {
+            connection: Some(self.shown(&document.metadata.name).await?),
+            changed,
+        }))
+    }
+
+    async fn get_connection(&self, request: Request<GetConnectionRequest>) -> Result<Response<GetConnectionResponse>, Status> {
+        let name = connection_name(&request.into_inner().name)?;
+        Ok(Response::new(GetConnectionResponse {
+            connection: Some(self.shown(&name).await?),
+        }))
+    }
+
+    async fn list_connections(&self, request: Request<ListConnectionsRequest>) -> Result<Response<ListConnectionsResponse>, Status> {
+        let ListConnectionsRequest { page_size, page_token } = request.into_inner();
+        let page_size = match page_size {
+            0 => PAGE_SIZE_DEFAULT,
+            n => n.min(PAGE_SIZE_MAX),
+        };
+        if !page_token.is_empty() && ConnectionName::new(page_token.as_str()).is_err() {
+            return Err(Error::Invalid("the page token is not one that was answered".to_owned()).into());
+        }
+        // One more than is shown tells whether there is another page.
+        let mut rows = store::connection_list(&self.db, &self.tenant, &page_token, i64::from(page_size) + 1)
+            .await
+            .map_err(Error::from)?;
+        let more = rows.len() > page_size as usize;
+        rows.truncate(page_size as usize);
+        let next_page_token = rows.last().filter(|_| more).map_or_else(String::new, |row| row.name.clone());
+        let connections = rows.into_iter().map(to_wire).collect::<Result<_, _>>()?;
+        Ok(Response::new(ListConnectionsResponse {
+            connections,
+            next_page_token,
+        }))
+    }
+
+    async fn test_connection(&self, request: Request<TestConnectionRequest>) -> Result<Response<TestConnectionResponse>, Status> {
+        let name = connection_name(&request.into_inner().name)?;
+        self.test(&name).await?;
+        Ok(Response::new(TestConnectionResponse {
+            connection: Some(self.shown(&name).await?),
+        }))
+    }
+
+    async fn delete_connection(&self, request: Request<DeleteConnectionRequest>) -> Result<Response<DeleteConnectionResponse>, Status> {
+        let name = connection_name(&request.into_inner().name)?;
+        let deleted = store::connection_delete(&self.db, &self.tenant, &name).await.map_err(Error::from)?;
+        self.forget(&name);
+        if !deleted {
+            return Err(Error::UnknownConnection(name.to_string()).into());
+        }
+        tracing::info!(connection = %name, "connection deleted");
+        Ok(Response::new(DeleteConnectionResponse {}))
+    }
+}
+
+impl Connector {
+    /// Stores document and secrets together. False if both were stored already.
+    async fn apply(&self, document: &ConnectionDocument, secrets: &Secrets) -> Result<bool, Error> {
+        let name = &document.metadata.name;
+        let text = serde_json::to_string(document).expect("a document becomes JSON");
+        let mut tx = self.db.begin().await?;
+        store::connection_lock(&mut tx, &self.tenant, name).await?;
+        if let Some(row) = store::credential_lock(&mut tx, &self.tenant, name, APPLY_HOLD_MAX).await? {
+            // Credentials that do not open any more (another key) are mended by applying them again.
+            let same_secrets = self
+                .broker
+                .open_secrets(name, &row)
+                .is_ok_and(|stored| stored.same_as_applied(secrets));
+            if same_secrets && row.document == text {
+                tx.rollback().await?;
+                return Ok(false);
+            }
+        }
+        let (data_key, sealed) = self.broker.seal_secrets(name, secrets);
+        let version = store::connection_put(&mut tx, &self.tenant, name, &text).await?;
+        store::credential_put(&mut *tx, &self.tenant, name, version, &data_key, &sealed).await?;
+        tx.commit().await?;
+        self.forget(name);
+        tracing::info!(connection = %name, version, "connection applied");
+        Ok(true)
+    }
+
+    /// Signs in, asks the system who it is, and stores what came of it. What the system refuses is a result, not an error.
+    async fn test(&self, name: &ConnectionName) -> Result<(), Error> {
+        let (version, document) = self.connection(name).await?;
+        let system = self.system(name, &document.spec);
+        let ask = async {
+            self.broker.token(name, Want::SignIn).await?;
+            system.salesforce.org().await.map_err(|source| Error::System {
+                name: name.clone(),
+                source,
+            })
+        };
+        let answer = match tokio::time::timeout(TEST_WAIT_MAX, ask).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Error::System {
+                name: name.clone(),
+                source: ConnectError::new(ErrorCode::NetworkTimeout, "the system did not answer in time"),
+            }),
+        };
+        system.report_usage().await?;
+        match answer {
+            Ok(org) => {
+                let OrgInfo {
+                    id, name: org_name, kind, ..
+                } = org;
+                store::org_record(&self.db, &self.tenant, name, version, kind_name(kind), &id, &org_name).await?;
+                store::health_connected(&self.db, &self.tenant, name, version).await?;
+                Ok(())
+            }
+            Err(error @ (Error::System { .. } | Error::InstanceUrl { .. })) => {
+                let health = health_of(&error, &document.spec.auth);
+                tracing::warn!(connection = %name, code = %error.code(), health, "connection test failed");
+                store::health_failed(&self.db, &self.tenant, name, version, health, error.code(), &error.message()).await?;
+                Ok(())
+            }
+            Err(other) => Err(other),
+        }
+    }
+
+    async fn shown(&self, name: &ConnectionName) -> Result<Connection, Error> {
+        let row = store::connection_get(&self.db, &self.tenant, name).await?;
+        to_wire(row.ok_or_else(|| Error::UnknownConnection(name.to_string()))?)
+    }
+}
+
+fn kind_name(kind: OrgKind) -> &'static str {
+    match kind {
+        OrgKind::Production => "Production",
+        OrgKind::Sandbox => "Sandbox",
+        OrgKind::Scratch => "Scratch",
+        OrgKind::Developer => "Developer",
+    }
+}
+
+fn to_wire(row: ConnectionRow) -> Result<Connection, Error> {
+    let name = connection_name(&row.name)?;
+    let document = stored_document(&name, &row.document)?;
+    let count = |n: Option<i64>| n.and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
+    Ok(Connection {
+        name: row.name,
+        r#type: document::type_name(document.spec.kind).to_owned(),
+        api_version: document::api_version(&document.spec).to_owned(),
+        url: document.spec.url,
+        org_type: row.org_type.unwrap_or_default(),
+        org_id: row.org_id.unwrap_or_default(),
+        org_name: row.org_name.unwrap_or_default(),
+        health: row.health.unwrap_or_default(),
+        health_code: row.health_code.unwrap_or_default(),
+        health_message: row.health_message.unwrap_or_default(),
+        last_connected_at: row.last_connected_at.map(to_proto),
+        api_calls_used: count(row.calls_used),
+        api_calls_max: count(row.calls_max),
+    })
+}

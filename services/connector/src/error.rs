@@ -1,0 +1,89 @@
+//! What can go wrong here, and the catalogue's code for it. No variant can hold a secret.
+
+use syncline_batch::SealError;
+use syncline_connect::ConnectError;
+use syncline_domain::spec::SpecError;
+use syncline_domain::{ConnectionName, ErrorCode};
+use syncline_wire::status::status;
+use thiserror::Error;
+use tonic::Status;
+
+#[derive(Debug, Clone, Error)]
+pub enum Error {
+    #[error("there is no connection `{0}`; list them with `syncline connection list`")]
+    UnknownConnection(String),
+    #[error("{0}")]
+    Document(#[from] SpecError),
+    /// A request that contradicts itself or its document.
+    #[error("{0}")]
+    Invalid(String),
+    #[error("the stored document of `{0}` cannot be read")]
+    StoredDocument(ConnectionName),
+    #[error("the stored credentials of `{name}` do not open; is the key `credentials` the one they were sealed with?")]
+    Seal {
+        name: ConnectionName,
+        #[source]
+        source: SealError,
+    },
+    #[error("the system of `{name}` sent a token for an address that is neither https nor loopback")]
+    InstanceUrl { name: ConnectionName },
+    #[error("`{name}` was changed or deleted while its token was renewed; ask again")]
+    Changed { name: ConnectionName },
+    #[error("`{name}` has {left} of {max} daily API requests left, fewer than the {reserve} that are kept for people")]
+    DailyReserve {
+        name: ConnectionName,
+        left: u64,
+        max: u64,
+        reserve: u64,
+    },
+    #[error("connection `{name}`: {source}")]
+    System { name: ConnectionName, source: ConnectError },
+    #[error("the connector's database does not answer")]
+    Database(#[source] std::sync::Arc<sqlx::Error>),
+    #[error("the connector is stopping")]
+    Stopping,
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(std::sync::Arc::new(error))
+    }
+}
+
+impl Error {
+    /// The catalogue's code.
+    #[must_use]
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::UnknownConnection(_) => ErrorCode::UnknownConnection,
+            Self::Document(_) | Self::Invalid(_) => ErrorCode::SyncInvalid,
+            Self::StoredDocument(_) | Self::Seal { .. } => ErrorCode::Internal,
+            Self::InstanceUrl { .. } => ErrorCode::BadAnswer,
+            Self::Changed { .. } | Self::Stopping => ErrorCode::Unreachable,
+            Self::DailyReserve { .. } => ErrorCode::DailyApiLimit,
+            Self::System { source, .. } => source.code,
+            Self::Database(_) => ErrorCode::DatabaseUnavailable,
+        }
+    }
+
+    /// What people read: without the code, which travels beside it.
+    #[must_use]
+    pub fn message(&self) -> String {
+        match self {
+            Self::System { name, source } => format!("connection `{name}`: {}", source.message),
+            other => other.to_string(),
+        }
+    }
+}
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        match &error {
+            // Consumed here: the caller learns only that the database is away.
+            Error::Database(source) => tracing::error!(%source, "database"),
+            Error::Seal { name, source } => tracing::error!(%name, %source, "credentials do not open"),
+            _ => {}
+        }
+        status(error.code(), error.message())
+    }
+}
