@@ -1,1 +1,45 @@
-//! A Salesforce org for tests, demos and benchmarks; shares no code with the connector
+//! A Salesforce org for tests, demos and benchmarks.
+//!
+//! It answers as an org does: OAuth, describe, SOQL, records, collections, Bulk API 2.0 in
+//! both directions, limits, row rules, and faults on request. It shares no code with the
+//! connector it helps to test and knows nothing of what that connector expects; what it
+//! does comes from the public API documentation and from captured describes.
+//!
+//! Start at [`org::Org::start`]; requests enter in `http`, rows are written in `rules`.
+#![recursion_limit = "256"]
+
+pub mod admin;
+pub mod auth;
+pub mod bulk_ingest;
+pub mod bulk_query;
+pub mod collections;
+pub mod db;
+pub mod derive;
+pub mod discovery;
+pub mod faults;
+pub mod generate;
+pub mod http;
+pub mod id;
+pub mod listener;
+pub mod oauth;
+pub mod org;
+pub mod query;
+pub mod records;
+pub mod reply;
+pub mod row;
+pub mod rows;
+pub mod rules;
+pub mod schema;
+pub mod schema_text;
+pub mod seed;
+pub mod soql;
+pub mod value;
+pub mod words;
+
+pub use org::{Org, OrgConfig, RunningOrg, StartError};
+pub use seed::Flavour;
+
+/// The row sets shipped with the simulator, e.g. `data_dir().join("rows/synthetic-b2b")`.
+pub fn data_dir() -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("data")
+}

@@ -1,0 +1,153 @@
+//! `/__sim`: control of the simulator itself. Not part of the org's API; needs no session.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::response::Response;
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::faults::Fault;
+use crate::http::Call;
+use crate::id::Id;
+use crate::reply::{ApiError, json_reply};
+use crate::row::Draft;
+use crate::rules::ValidationRule;
+
+/// Answers a control request.
+pub fn handle(call: &Call) -> Response {
+    match route(call) {
+        Ok(body) => json_reply(200, &body),
+        Err(error) => error.reply(),
+    }
+}
+
+fn route(call: &Call) -> Result<Value, ApiError> {
+    let org = &call.org;
+    let segments: Vec<&str> = call.segments.iter().skip(1).map(String::as_str).collect();
+    match (&call.method, segments.as_slice()) {
+        (&Method::POST, ["expire-tokens"]) => {
+            let and_static = call.query.get("static").map(String::as_str) == Some("true");
+            Ok(json!({"expired": org.auth.expire_all(and_static)}))
+        }
+        (&Method::POST, ["faults"]) => {
+            let list = match call.json()? {
+                Value::Array(list) => list,
+                one => vec![one],
+            };
+            for entry in list {
+                let fault: Fault = serde_json::from_value(entry).map_err(|e| ApiError::bad("BAD_FAULT", e.to_string()))?;
+                org.faults.add(fault);
+            }
+            Ok(json!({"ok": true}))
+        }
+        (&Method::DELETE, ["faults"]) => {
+            org.faults.clear();
+            Ok(json!({"ok": true}))
+        }
+        (&Method::POST, ["latency"]) => {
+            org.faults.set_latency_ms(number(&call.json()?, "ms")?);
+            Ok(json!({"ok": true}))
+        }
+        (&Method::GET, ["requests"]) => Ok(org.faults.report()),
+        (&Method::DELETE, ["requests"]) => {
+            org.faults.reset_report();
+            Ok(json!({"ok": true}))
+        }
+        (&Method::POST, ["limits"]) => {
+            let body = call.json()?;
+            if body.get("max").is_some() {
+                org.requests_max.store(number(&body, "max")?, Ordering::Relaxed);
+            }
+            if body.get("used").is_some() {
+                org.requests.store(number(&body, "used")?, Ordering::Relaxed);
+            }
+            Ok(json!({"ok": true}))
+        }
+        (&Method::POST, ["storage"]) => {
+            org.storage_mb.store(number(&call.json()?, "mb")?, Ordering::Relaxed);
+            Ok(json!({"ok": true}))
+        }
+        (&Method::POST, ["validation-rules"]) => {
+            let body = call.json()?;
+            let mut rules = Vec::new();
+            for text in body.as_array().into_iter().flatten().filter_map(Value::as_str) {
+                let rule = ValidationRule::parse(text).ok_or_else(|| ApiError::bad("BAD_RULE", text))?;
+                rules.push(rule);
+            }
+            *org.rules.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(rules);
+            Ok(json!({"ok": true}))
+        }
+        (&Method::GET, ["counts"]) => {
+            let db = org.db();
+            let counts: serde_json::Map<String, Value> = db
+                .tables
+                .iter()
+                .zip(&db.schema.objects)
+                .map(|(t, o)| (o.name.clone(), t.live.into()))
+                .collect();
+            Ok(counts.into())
+        }
+        (&Method::PATCH, ["records", id]) => edit(call, id),
+        (&Method::DELETE, ["records", id]) => {
+            let mut db = org.db_mut();
+            let (object, index) = located(&db, id)?;
+            db.tables[object].bury(index, crate::db::Life::Purged);
+            Ok(json!({"ok": true}))
+        }
+        (&Method::POST, ["records", id, "swap", field, other]) => swap(call, id, field, other),
+        _ => Err(ApiError::not_found()),
+    }
+}
+
+fn number(body: &Value, key: &str) -> Result<u64, ApiError> {
+    body[key]
+        .as_u64()
+        .ok_or_else(|| ApiError::bad("BAD_NUMBER", format!("{key} must be a whole number")))
+}
+
+fn located(db: &crate::db::Db, id: &str) -> Result<(usize, u32), ApiError> {
+    let id = Id::parse(id.as_bytes()).map_err(|e| ApiError::bad("MALFORMED_ID", e.to_string()))?;
+    db.locate(&id).ok_or_else(ApiError::not_found)
+}
+
+/// Sets raw cells past every rule and without touching SystemModstamp.
+fn edit(call: &Call, id: &str) -> Result<Value, ApiError> {
+    let body = call.json()?;
+    let mut db = call.org.db_mut();
+    let (object, index) = located(&db, id)?;
+    let meta = &call.org.schema.objects[object];
+    let mut draft = Draft::default();
+    draft.load(db.tables[object].row(index), meta.fields.len());
+    for (name, value) in body.as_object().into_iter().flatten() {
+        let field = meta.field(name).ok_or_else(|| ApiError::bad("INVALID_FIELD", name.as_str()))?;
+        match value {
+            Value::Null => draft.clear(field),
+            Value::String(text) => draft.set(field, text.as_bytes()),
+            other => draft.set(field, other.to_string().as_bytes()),
+        }
+    }
+    db.tables[object].replace(index, draft.finish());
+    Ok(json!({"ok": true}))
+}
+
+/// Exchanges one cell between two records of the same object.
+fn swap(call: &Call, a: &str, field: &str, b: &str) -> Result<Value, ApiError> {
+    let mut db = call.org.db_mut();
+    let (object, first) = located(&db, a)?;
+    let (other, second) = located(&db, b)?;
+    let meta = &call.org.schema.objects[object];
+    let field = meta.field(field).ok_or_else(|| ApiError::bad("INVALID_FIELD", field))?;
+    if object != other {
+        return Err(ApiError::bad("INVALID_TYPE", "both records must be of one object"));
+    }
+    let value = |db: &crate::db::Db, i: u32| db.tables[object].row(i).get(field).unwrap_or_default().to_vec();
+    let (x, y) = (value(&db, first), value(&db, second));
+    for (index, text) in [(first, y), (second, x)] {
+        let mut draft = Draft::default();
+        draft.load(db.tables[object].row(index), meta.fields.len());
+        draft.set(field, &text);
+        db.tables[object].replace(index, draft.finish());
+    }
+    Ok(json!({"ok": true}))
+}

@@ -1,0 +1,63 @@
+//! The resource list, limits and record counts.
+
+use std::sync::atomic::Ordering;
+
+use axum::response::Response;
+use serde_json::{Map, Value, json};
+
+use crate::http::Call;
+use crate::reply::json_reply;
+
+/// `GET /services/data/vXX.0`
+pub fn resources(call: &Call) -> Response {
+    let mut out = Map::new();
+    for name in ["sobjects", "query", "queryAll", "limits", "jobs", "composite"] {
+        out.insert(name.into(), call.path(name).into());
+    }
+    let identity = format!("{}/id/{}/{}", call.org.url(), call.org.org_id, call.org.user_id);
+    out.insert("identity".into(), identity.into());
+    json_reply(200, &Value::Object(out))
+}
+
+/// `GET /limits`
+pub fn limits(call: &Call) -> Response {
+    let org = &call.org;
+    let pair = |max: u64, used: u64| json!({"Max": max, "Remaining": max.saturating_sub(used)});
+    let storage_mb = org.storage_mb.load(Ordering::Relaxed);
+    let used_mb = org.db().storage_bytes() / (1024 * 1024);
+    let jobs = org.query_jobs().len() as u64;
+    json_reply(
+        200,
+        &json!({
+            "DailyApiRequests": pair(org.requests_max.load(Ordering::Relaxed), org.requests.load(Ordering::Relaxed)),
+            "DailyBulkApiBatches": pair(15_000, org.ingest_jobs().len() as u64),
+            "DailyBulkV2QueryJobs": pair(10_000, jobs),
+            "DailyBulkV2QueryFileStorageMB": pair(976_562, 0),
+            "DataStorageMB": pair(storage_mb, used_mb),
+            "FileStorageMB": pair(storage_mb, 0),
+            "HourlyPublishedPlatformEvents": pair(50_000, 0),
+            "DailyDeliveredPlatformEvents": pair(50_000, 0),
+            "DailyAsyncApexExecutions": pair(250_000, 0),
+            "SingleEmail": pair(5_000, 0),
+        }),
+    )
+}
+
+/// `GET /limits/recordCount[?sObjects=A,B]`
+pub fn record_count(call: &Call) -> Response {
+    let wanted: Option<Vec<&str>> = call.query.get("sObjects").map(|s| s.split(',').map(str::trim).collect());
+    let db = call.org.db();
+    let list: Vec<Value> = db
+        .tables
+        .iter()
+        .zip(&db.schema.objects)
+        .filter(|(table, object)| {
+            table.live > 0
+                && wanted
+                    .as_ref()
+                    .is_none_or(|w| w.iter().any(|n| n.eq_ignore_ascii_case(&object.name)))
+        })
+        .map(|(table, object)| json!({"count": table.live, "name": object.name}))
+        .collect();
+    json_reply(200, &json!({"sObjects": list}))
+}

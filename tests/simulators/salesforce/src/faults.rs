@@ -1,0 +1,154 @@
+//! Scripted faults and the request log.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// What happens to a matching request.
+#[derive(Debug, Clone, Deserialize, PartialEq)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum FaultKind {
+    /// Answer this instead; nothing is executed.
+    Status {
+        status: u16,
+        #[serde(default)]
+        body: Value,
+        #[serde(default)]
+        retry_after_secs: Option<u64>,
+    },
+    /// The edge's HTML maintenance page.
+    Html503,
+    /// Hold the request, then cut the connection; nothing is executed.
+    Hang { hang_ms: u64 },
+    /// Cut the connection; nothing is executed.
+    Cut,
+    /// Execute, then cut the connection before the answer.
+    CutAfter,
+    /// Execute, then cut the connection in the middle of the body.
+    Truncate,
+    /// Execute after a delay.
+    Delay { delay_ms: u64 },
+}
+
+/// A rule: the next `times` requests that match, after skipping `skip`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Fault {
+    /// HTTP method; any when absent.
+    #[serde(default)]
+    pub method: Option<String>,
+    /// Part of the path; any when empty.
+    #[serde(default)]
+    pub path: String,
+    #[serde(default)]
+    pub skip: u64,
+    #[serde(default = "once")]
+    pub times: u64,
+    #[serde(flatten)]
+    pub kind: FaultKind,
+}
+
+fn once() -> u64 {
+    1
+}
+
+/// Rules and counters of one org.
+#[derive(Default)]
+pub struct Faults {
+    rules: Mutex<Vec<Fault>>,
+    log: Mutex<BTreeMap<String, u64>>,
+    writes: AtomicU64,
+    latency_ms: AtomicU64,
+}
+
+impl Faults {
+    fn rules(&self) -> std::sync::MutexGuard<'_, Vec<Fault>> {
+        self.rules.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn log(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, u64>> {
+        self.log.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    pub fn add(&self, fault: Fault) {
+        self.rules().push(fault);
+    }
+
+    pub fn clear(&self) {
+        self.rules().clear();
+        self.latency_ms.store(0, Ordering::Relaxed);
+    }
+
+    pub fn set_latency_ms(&self, latency_ms: u64) {
+        self.latency_ms.store(latency_ms, Ordering::Relaxed);
+    }
+
+    pub fn latency_ms(&self) -> u64 {
+        self.latency_ms.load(Ordering::Relaxed)
+    }
+
+    /// The fault for this request, consuming one of its uses.
+    pub fn take(&self, method: &str, path: &str) -> Option<FaultKind> {
+        let mut rules = self.rules();
+        let hit = rules.iter_mut().find(|rule| {
+            rule.times > 0 && rule.method.as_deref().is_none_or(|m| m.eq_ignore_ascii_case(method)) && path.contains(&rule.path)
+        })?;
+        if hit.skip > 0 {
+            hit.skip -= 1;
+            return None;
+        }
+        hit.times -= 1;
+        let kind = hit.kind.clone();
+        rules.retain(|r| r.times > 0);
+        Some(kind)
+    }
+
+    /// Counts a request under its template (ids replaced).
+    pub fn count(&self, method: &str, segments: &[&str]) {
+        let mut template = String::from(method);
+        template.push(' ');
+        for segment in segments {
+            template.push('/');
+            let is_id = (segment.len() == 15 || segment.len() == 18)
+                && segment.bytes().all(|c| c.is_ascii_alphanumeric())
+                && segment.bytes().any(|c| c.is_ascii_digit());
+            template.push_str(if is_id { "{id}" } else { segment });
+        }
+        *self.log().entry(template).or_default() += 1;
+    }
+
+    /// Counts committed record writes.
+    pub fn wrote(&self, records: u64) {
+        self.writes.fetch_add(records, Ordering::Relaxed);
+    }
+
+    /// Requests by method and template, and records written.
+    pub fn report(&self) -> Value {
+        json!({"requests": *self.log(), "writes": self.writes.load(Ordering::Relaxed)})
+    }
+
+    pub fn reset_report(&self) {
+        self.log().clear();
+        self.writes.store(0, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_skips_then_fires_the_given_number_of_times() {
+        let faults = Faults::default();
+        let fault = json!({"method": "POST", "path": "/jobs", "skip": 1, "times": 2, "kind": "cut"});
+        faults.add(serde_json::from_value(fault).unwrap());
+        assert_eq!(faults.take("GET", "/x/jobs"), None);
+        assert_eq!(faults.take("POST", "/x/jobs"), None);
+        assert_eq!(faults.take("POST", "/x/jobs"), Some(FaultKind::Cut));
+        assert_eq!(faults.take("POST", "/x/jobs"), Some(FaultKind::Cut));
+        assert_eq!(faults.take("POST", "/x/jobs"), None);
+    }
+}

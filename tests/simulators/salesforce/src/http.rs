@@ -1,0 +1,267 @@
+//! Every request's way in: faults, authentication, limits, then the endpoint.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{ConnectInfo, State};
+use axum::response::Response;
+use bytes::Bytes;
+use http::{HeaderMap, Method, header};
+use http_body_util::{BodyExt, Limited};
+use serde_json::json;
+
+use crate::faults::FaultKind;
+use crate::listener::Cutter;
+use crate::org::OrgState;
+use crate::reply::{ApiError, accepts_gzip, empty, gzip_whole, json_reply, raw_reply, set_header};
+use crate::{admin, bulk_ingest, bulk_query, discovery, oauth, query, records};
+
+/// Largest accepted body: a Bulk upload.
+const BODY_BYTES_MAX: usize = 157_286_400;
+/// Bodies above this are compressed only as streams.
+const GZIP_WHOLE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// A request as endpoints see it.
+pub struct Call {
+    pub org: Arc<OrgState>,
+    pub method: Method,
+    /// `v65.0`, as sent.
+    pub version: String,
+    /// Path segments behind the version, decoded, without empty ones.
+    pub segments: Vec<String>,
+    pub query: HashMap<String, String>,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Call {
+    /// The body as JSON.
+    pub fn json(&self) -> Result<serde_json::Value, ApiError> {
+        serde_json::from_slice(&self.body).map_err(|e| ApiError::bad("JSON_PARSER_ERROR", e.to_string()))
+    }
+
+    /// A path below the versioned root.
+    pub fn path(&self, tail: &str) -> String {
+        format!("/services/data/{}/{tail}", self.version)
+    }
+
+    pub fn accepts_gzip(&self) -> bool {
+        self.org.config.gzip && accepts_gzip(&self.headers)
+    }
+}
+
+fn decode(segment: &str) -> String {
+    url::form_urlencoded::parse(format!("k={}", segment.replace('+', "%2B")).as_bytes())
+        .next()
+        .map(|(_, v)| v.into_owned())
+        .unwrap_or_default()
+}
+
+/// The single handler behind the server.
+pub async fn dispatch(
+    State(org): State<Arc<OrgState>>,
+    ConnectInfo(cutter): ConnectInfo<Cutter>,
+    request: axum::extract::Request,
+) -> Response {
+    let (parts, body) = request.into_parts();
+    let path = parts.uri.path().to_owned();
+    let raw: Vec<&str> = path.split('/').filter(|s| !s.is_empty()).collect();
+    let is_admin = raw.first() == Some(&"__sim");
+    let mut fault = None;
+    if !is_admin {
+        org.faults.count(parts.method.as_str(), &raw);
+        let latency = org.faults.latency_ms();
+        if latency > 0 {
+            tokio::time::sleep(Duration::from_millis(latency)).await;
+        }
+        fault = org.faults.take(parts.method.as_str(), &path);
+    }
+    match &fault {
+        Some(FaultKind::Status {
+            status,
+            body,
+            retry_after_secs,
+        }) => {
+            let mut reply = json_reply(*status, body);
+            if let Some(secs) = retry_after_secs {
+                set_header(&mut reply, "retry-after", &secs.to_string());
+            }
+            return reply;
+        }
+        Some(FaultKind::Html503) => {
+            let page = "<html><head><title>Maintenance</title></head><body><h1>We are down for maintenance.</h1></body></html>";
+            return raw_reply(503, "text/html; charset=UTF-8", page);
+        }
+        Some(FaultKind::Hang { hang_ms }) => {
+            tokio::time::sleep(Duration::from_millis(*hang_ms)).await;
+            cutter.cut();
+            return empty(503);
+        }
+        Some(FaultKind::Cut) => {
+            cutter.cut();
+            return empty(503);
+        }
+        Some(FaultKind::Delay { delay_ms }) => tokio::time::sleep(Duration::from_millis(*delay_ms)).await,
+        _ => {}
+    }
+    let body = match Limited::new(body, BODY_BYTES_MAX).collect().await {
+        Ok(collected) => collected.to_bytes(),
+        Err(_) => return ApiError::new(413, "EXCEEDED_MAX_SIZE_REQUEST", "Request entity is too large").reply(),
+    };
+    let query = parts.uri.query().unwrap_or_default();
+    let query: HashMap<String, String> = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+    let mut segments: Vec<String> = raw.iter().map(|s| decode(s)).collect();
+    let mut method = parts.method.clone();
+    if method == Method::POST
+        && let Some(real) = query.get("_HttpMethod").and_then(|m| m.parse().ok())
+    {
+        method = real;
+    }
+    let has_version = segments.len() >= 3 && segments[0] == "services" && segments[1] == "data";
+    let version = if has_version { segments[2].clone() } else { String::new() };
+    let known = has_version && is_version(&version);
+    let is_data = has_version || raw.first() == Some(&"id");
+    if has_version {
+        segments.drain(..3);
+    }
+    let call = Call {
+        org: Arc::clone(&org),
+        method,
+        version,
+        segments,
+        query,
+        headers: parts.headers,
+        body,
+    };
+    let gzip = call.accepts_gzip();
+    let mut reply = if is_admin {
+        admin::handle(&call)
+    } else if !is_data {
+        oauth::handle(&call)
+    } else if let Err(error) = admit(&call) {
+        error.reply()
+    } else if has_version && !known {
+        ApiError::not_found().reply()
+    } else {
+        let worker = Arc::clone(&call.org);
+        // Scans and bulk row work would hold up the reactor.
+        let done = tokio::task::spawn_blocking(move || if has_version { data(&call) } else { oauth::identity(&call) }).await;
+        let mut reply = match done {
+            Ok(Ok(reply)) => reply,
+            Ok(Err(error)) => error.reply(),
+            Err(_) => ApiError::new(500, "UNKNOWN_EXCEPTION", "An unexpected error occurred").reply(),
+        };
+        let usage = format!(
+            "api-usage={}/{}",
+            worker.requests.load(Ordering::Relaxed),
+            worker.requests_max.load(Ordering::Relaxed)
+        );
+        set_header(&mut reply, "sforce-limit-info", &usage);
+        reply
+    };
+    if gzip && !reply.headers().contains_key(header::CONTENT_ENCODING) {
+        reply = compress(reply).await;
+    }
+    match fault {
+        Some(FaultKind::CutAfter) => cutter.cut(),
+        Some(FaultKind::Truncate) => reply = truncate(reply).await,
+        _ => {}
+    }
+    reply
+}
+
+fn is_version(text: &str) -> bool {
+    text.strip_prefix('v')
+        .and_then(|t| t.strip_suffix(".0"))
+        .and_then(|t| t.parse::<u32>().ok())
+        .is_some_and(|v| (50..=67).contains(&v))
+}
+
+fn admit(call: &Call) -> Result<(), ApiError> {
+    let bad = || ApiError::new(401, "INVALID_SESSION_ID", "Session expired or invalid");
+    let token = match call.headers.get(header::AUTHORIZATION).map(|v| v.to_str()) {
+        Some(Ok(text)) => match text.split_once(' ') {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") || scheme.eq_ignore_ascii_case("oauth") => {
+                token.trim().to_owned()
+            }
+            _ => return Err(ApiError::new(401, "INVALID_AUTH_HEADER", "INVALID_HEADER_TYPE")),
+        },
+        _ => call.query.get("oauth_token").cloned().ok_or_else(bad)?,
+    };
+    if !call.org.auth.is_valid(&token) {
+        return Err(bad());
+    }
+    let max = call.org.requests_max.load(Ordering::Relaxed);
+    let used = call.org.requests.load(Ordering::Relaxed);
+    if used >= max {
+        return Err(ApiError::new(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded."));
+    }
+    call.org.requests.fetch_add(1, Ordering::Relaxed);
+    Ok(())
+}
+
+fn data(call: &Call) -> Result<Response, ApiError> {
+    let segments: Vec<&str> = call.segments.iter().map(String::as_str).collect();
+    match segments.as_slice() {
+        [] => Ok(discovery::resources(call)),
+        ["limits"] => Ok(discovery::limits(call)),
+        ["limits", "recordCount"] => Ok(discovery::record_count(call)),
+        ["query" | "queryAll", rest @ ..] => query::handle(call, segments[0] == "queryAll", rest),
+        ["composite", "sobjects", rest @ ..] => crate::collections::handle(call, rest),
+        ["sobjects", rest @ ..] => records::handle(call, rest),
+        ["jobs", "query", rest @ ..] => bulk_query::handle(call, rest),
+        ["jobs", "ingest", rest @ ..] => bulk_ingest::handle(call, rest),
+        _ => Err(ApiError::not_found()),
+    }
+}
+
+async fn compress(reply: Response) -> Response {
+    let (mut parts, body) = reply.into_parts();
+    // Streams have no known size and have chosen their encoding already.
+    let size = http_body::Body::size_hint(&body).exact();
+    if size.is_none_or(|s| s as usize > GZIP_WHOLE_BYTES_MAX) {
+        return Response::from_parts(parts, body);
+    }
+    let Ok(collected) = body.collect().await else {
+        return empty(500);
+    };
+    let bytes = collected.to_bytes();
+    match gzip_whole(&bytes) {
+        Some(packed) => {
+            parts
+                .headers
+                .insert(header::CONTENT_ENCODING, http::HeaderValue::from_static("gzip"));
+            parts.headers.remove(header::CONTENT_LENGTH);
+            Response::from_parts(parts, Body::from(packed))
+        }
+        None => Response::from_parts(parts, Body::from(bytes)),
+    }
+}
+
+async fn truncate(reply: Response) -> Response {
+    let (parts, body) = reply.into_parts();
+    let Ok(collected) = body.collect().await else {
+        return empty(500);
+    };
+    let bytes = collected.to_bytes();
+    let half = bytes.slice(..bytes.len() / 2);
+    let pieces = [Ok(half), Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset))];
+    Response::from_parts(parts, Body::from_stream(futures::stream::iter(pieces)))
+}
+
+/// A JSON object answer.
+pub fn ok(body: serde_json::Value) -> Result<Response, ApiError> {
+    Ok(json_reply(200, &body))
+}
+
+/// `{"id","success","errors"}`
+pub fn saved(id: &str, created: Option<bool>) -> serde_json::Value {
+    let mut out = json!({"id": id, "success": true, "errors": []});
+    if let Some(created) = created {
+        out["created"] = created.into();
+    }
+    out
+}

@@ -1,0 +1,145 @@
+//! OAuth endpoints, the version list, user info and the identity URL.
+
+use std::collections::HashMap;
+
+use axum::response::Response;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::{Method, header};
+use serde_json::{Value, json};
+
+use crate::auth::OauthError;
+use crate::http::{Call, ok};
+use crate::reply::{ApiError, empty, json_reply, raw_reply};
+
+const RELEASES: [(u32, &str); 18] = [
+    (50, "Winter '21"),
+    (51, "Spring '21"),
+    (52, "Summer '21"),
+    (53, "Winter '22"),
+    (54, "Spring '22"),
+    (55, "Summer '22"),
+    (56, "Winter '23"),
+    (57, "Spring '23"),
+    (58, "Summer '23"),
+    (59, "Winter '24"),
+    (60, "Spring '24"),
+    (61, "Summer '24"),
+    (62, "Winter '25"),
+    (63, "Spring '25"),
+    (64, "Summer '25"),
+    (65, "Winter '26"),
+    (66, "Spring '26"),
+    (67, "Summer '26"),
+];
+
+/// Everything outside `/services/data/vXX.0`.
+pub fn handle(call: &Call) -> Response {
+    let segments: Vec<&str> = call.segments.iter().map(String::as_str).collect();
+    let host = call.org.url();
+    match (&call.method, segments.as_slice()) {
+        (&Method::GET, ["services", "data"]) => {
+            let list: Vec<Value> = RELEASES
+                .iter()
+                .map(|(v, label)| json!({"label": label, "url": format!("/services/data/v{v}.0"), "version": format!("{v}.0")}))
+                .collect();
+            json_reply(200, &list.into())
+        }
+        (&Method::POST, ["services", "oauth2", "token"]) => answer(call.org.auth.token(&form(call), host)),
+        (&Method::POST, ["services", "oauth2", "introspect"]) => answer(call.org.auth.introspect(&form(call), host)),
+        (&Method::POST | &Method::GET, ["services", "oauth2", "revoke"]) => {
+            let form = form(call);
+            let token = form.get("token").or_else(|| call.query.get("token"));
+            match call.org.auth.revoke(token.map(String::as_str).unwrap_or_default()) {
+                Ok(()) => empty(200),
+                Err(error) => answer(Err(error)),
+            }
+        }
+        (_, ["services", "oauth2", "userinfo"]) => {
+            let header = call.headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
+            let token = header.and_then(|h| h.split_once(' ')).map(|(_, t)| t).unwrap_or_default();
+            if !call.org.auth.is_valid(token) {
+                return raw_reply(403, "text/html;charset=UTF-8", "Bad_OAuth_Token");
+            }
+            json_reply(200, &userinfo(call))
+        }
+        (&Method::GET, [".well-known", "openid-configuration"]) => {
+            let at = |tail: &str| format!("{host}/services/oauth2/{tail}");
+            json_reply(
+                200,
+                &json!({"issuer": host, "token_endpoint": at("token"), "revocation_endpoint": at("revoke"),
+                "introspection_endpoint": at("introspect"), "userinfo_endpoint": at("userinfo"),
+                "grant_types_supported": ["client_credentials", "refresh_token", "urn:ietf:params:oauth:grant-type:jwt-bearer"]}),
+            )
+        }
+        _ => ApiError::not_found().reply(),
+    }
+}
+
+fn form(call: &Call) -> HashMap<String, String> {
+    let mut form: HashMap<String, String> = url::form_urlencoded::parse(&call.body).into_owned().collect();
+    let basic = call
+        .headers
+        .get(header::AUTHORIZATION)
+        .and_then(|v| v.to_str().ok())
+        .and_then(|v| v.strip_prefix("Basic "))
+        .and_then(|v| STANDARD.decode(v).ok())
+        .and_then(|v| String::from_utf8(v).ok());
+    if let Some((id, secret)) = basic.as_deref().and_then(|b| b.split_once(':')) {
+        form.entry("client_id".into()).or_insert_with(|| id.into());
+        form.entry("client_secret".into()).or_insert_with(|| secret.into());
+    }
+    form
+}
+
+fn answer(result: Result<Value, OauthError>) -> Response {
+    match result {
+        Ok(body) => json_reply(200, &body),
+        Err(OauthError(error, description)) => json_reply(400, &json!({"error": error, "error_description": description})),
+    }
+}
+
+fn user_cell(call: &Call, name: &str) -> String {
+    let db = call.org.db();
+    let found = db.locate(&call.org.user_id).and_then(|(object, index)| {
+        let field = db.schema.objects[object].field(name)?;
+        let value = db.tables[object].row(index).get(field)?;
+        Some(String::from_utf8_lossy(value).into_owned())
+    });
+    found.unwrap_or_default()
+}
+
+fn urls(host: &str) -> Value {
+    let at = |tail: &str| format!("{host}/services/data/v{{version}}/{tail}");
+    json!({"rest": at(""), "sobjects": at("sobjects/"), "query": at("query/"), "search": at("search/"),
+        "recent": at("recent/"), "tooling_rest": at("tooling/"), "metadata": format!("{host}/services/Soap/m/{{version}}"),
+        "enterprise": format!("{host}/services/Soap/c/{{version}}"), "partner": format!("{host}/services/Soap/u/{{version}}"),
+        "custom_domain": host})
+}
+
+fn userinfo(call: &Call) -> Value {
+    let org = &call.org;
+    let host = org.url();
+    json!({"sub": format!("{host}/id/{}/{}", org.org_id, org.user_id), "user_id": org.user_id.text(),
+        "organization_id": org.org_id.text(), "preferred_username": user_cell(call, "Username"),
+        "nickname": user_cell(call, "CommunityNickname"), "name": user_cell(call, "Name"),
+        "email": user_cell(call, "Email"), "email_verified": true, "given_name": user_cell(call, "FirstName"),
+        "family_name": user_cell(call, "LastName"), "zoneinfo": user_cell(call, "TimeZoneSidKey"),
+        "urls": urls(host), "active": true, "user_type": "STANDARD", "language": "en_US", "locale": "en_US",
+        "utcOffset": 0, "updated_at": org.started.to_rfc3339()})
+}
+
+/// `GET /id/{org}/{user}`
+pub fn identity(call: &Call) -> Result<Response, ApiError> {
+    let org = &call.org;
+    let host = org.url();
+    ok(
+        json!({"id": format!("{host}/id/{}/{}", org.org_id, org.user_id), "asserted_user": true,
+        "user_id": org.user_id.text(), "organization_id": org.org_id.text(), "username": user_cell(call, "Username"),
+        "nick_name": user_cell(call, "CommunityNickname"), "display_name": user_cell(call, "Name"),
+        "email": user_cell(call, "Email"), "email_verified": true, "first_name": user_cell(call, "FirstName"),
+        "last_name": user_cell(call, "LastName"), "timezone": user_cell(call, "TimeZoneSidKey"), "urls": urls(host),
+        "active": true, "user_type": "STANDARD", "language": "en_US", "locale": "en_US", "utcOffset": 0,
+        "last_modified_date": org.started.to_rfc3339(), "is_app_installed": true}),
+    )
+}

@@ -1,0 +1,325 @@
+//! One org: its state, its configuration, and starting it in-process.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use chrono::{DateTime, Utc};
+use tokio::sync::{Semaphore, oneshot};
+
+use crate::auth::{Auth, AuthConfig};
+use crate::bulk_ingest::IngestJob;
+use crate::bulk_query::QueryJob;
+use crate::db::Db;
+use crate::faults::Faults;
+use crate::http;
+use crate::id::Id;
+use crate::listener::{CutListener, Cutter};
+use crate::query::Cursor;
+use crate::rows;
+use crate::rules::{ValidationRule, WriteContext};
+use crate::schema::{PicklistOverride, Schema, SchemaError};
+use crate::seed::{self, Flavour};
+use crate::{generate, value};
+
+/// Why an org did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("the schema is contradictory: {0}")]
+    Schema(#[from] SchemaError),
+    #[error("reading rows: {0}")]
+    Rows(#[from] rows::RowsError),
+    #[error("listening on loopback: {0}")]
+    Listen(#[source] std::io::Error),
+}
+
+/// Everything that makes one org differ from another.
+#[derive(Clone)]
+pub struct OrgConfig {
+    pub flavour: Flavour,
+    /// Port on loopback; 0 picks a free one.
+    pub port: u16,
+    pub client_id: String,
+    pub client_secret: String,
+    /// An extra token that never expires by itself; generated when absent.
+    pub token: Option<String>,
+    pub refresh_token: String,
+    pub rotate_refresh: bool,
+    /// Whom the JWT flow accepts as `sub`; the first user when absent.
+    pub public_key_pem: Option<String>,
+    pub token_ttl_secs: u64,
+    pub daily_requests_max: u64,
+    pub storage_mb: u64,
+    /// Directory of CSV files named after objects.
+    pub rows: Option<PathBuf>,
+    /// At least this many generated records.
+    pub scale: Option<u64>,
+    pub seed: u64,
+    pub user_domain: String,
+    pub picklists: Vec<PicklistOverride>,
+    pub validation_rules: Vec<ValidationRule>,
+    pub audit_fields: bool,
+    pub job_latency_ms: u64,
+    pub shuffle_results: bool,
+    pub gzip: bool,
+    /// Rows per REST query page.
+    pub query_page_rows: usize,
+    /// Rows per Bulk result page when the client names no maximum.
+    pub bulk_page_rows: usize,
+    /// Ingest jobs processed at once.
+    pub ingest_workers: usize,
+}
+
+impl Default for OrgConfig {
+    fn default() -> Self {
+        Self {
+            flavour: Flavour::Production,
+            port: 0,
+            client_id: "3MVG9simulator.client".into(),
+            client_secret: "simulator-secret".into(),
+            token: None,
+            refresh_token: "5Aep861simulator.refresh".into(),
+            rotate_refresh: false,
+            public_key_pem: None,
+            token_ttl_secs: 7200,
+            daily_requests_max: 1_000_000,
+            storage_mb: 100_000,
+            rows: None,
+            scale: None,
+            seed: 1,
+            user_domain: "northwind.example".into(),
+            picklists: Vec::new(),
+            validation_rules: Vec::new(),
+            audit_fields: false,
+            job_latency_ms: 0,
+            shuffle_results: true,
+            gzip: true,
+            query_page_rows: 2000,
+            bulk_page_rows: 100_000,
+            ingest_workers: 2,
+        }
+    }
+}
+
+/// The state all handlers share.
+pub struct OrgState {
+    pub config: OrgConfig,
+    pub schema: Arc<Schema>,
+    db: RwLock<Db>,
+    pub auth: Auth,
+    pub org_id: Id,
+    pub user_id: Id,
+    pub faults: Faults,
+    pub requests: AtomicU64,
+    pub requests_max: AtomicU64,
+    pub storage_mb: AtomicU64,
+    pub started: DateTime<Utc>,
+    pub url: OnceLock<String>,
+    query_jobs: Mutex<HashMap<Id, Arc<QueryJob>>>,
+    ingest_jobs: Mutex<HashMap<Id, Arc<IngestJob>>>,
+    cursors: Mutex<HashMap<String, Arc<Cursor>>>,
+    serial: AtomicU64,
+    pub stopping: AtomicBool,
+    pub ingest_slots: Arc<Semaphore>,
+    pub rules: RwLock<Arc<Vec<ValidationRule>>>,
+}
+
+impl OrgState {
+    /// Reads the records.
+    pub fn db(&self) -> RwLockReadGuard<'_, Db> {
+        self.db.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Changes the records.
+    pub fn db_mut(&self) -> RwLockWriteGuard<'_, Db> {
+        self.db.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    pub fn query_jobs(&self) -> MutexGuard<'_, HashMap<Id, Arc<QueryJob>>> {
+        self.query_jobs.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    pub fn ingest_jobs(&self) -> MutexGuard<'_, HashMap<Id, Arc<IngestJob>>> {
+        self.ingest_jobs.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    pub fn cursors(&self) -> MutexGuard<'_, HashMap<String, Arc<Cursor>>> {
+        self.cursors.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// A fresh id for a job or cursor.
+    pub fn next_serial(&self, prefix: [u8; 3]) -> Id {
+        let serial = self.serial.fetch_add(1, Ordering::Relaxed);
+        Id::new(prefix, self.config.flavour.pod(), serial)
+    }
+
+    /// Who writes now, under which settings.
+    pub fn write_context(&self) -> WriteContext {
+        let rules = self.rules.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        WriteContext {
+            user: self.user_id.long(),
+            now: value::stamp(Utc::now()),
+            rules: Arc::clone(&rules),
+            storage_bytes_max: self.storage_mb.load(Ordering::Relaxed) * 1024 * 1024,
+            audit_fields: self.config.audit_fields,
+        }
+    }
+
+    /// The org's base URL.
+    pub fn url(&self) -> &str {
+        self.url.get().map_or("", String::as_str)
+    }
+}
+
+/// Starts orgs.
+pub struct Org;
+
+impl Org {
+    /// Loads the data, listens on loopback, and serves until the handle is dropped. Runs on
+    /// threads of its own, so it works from any runtime and from none.
+    pub fn start(config: OrgConfig) -> Result<RunningOrg, StartError> {
+        let schema = Arc::new(Schema::builtin(&config.picklists)?);
+        let mut db = Db::new(Arc::clone(&schema), config.flavour.pod());
+        if let Some(dir) = &config.rows {
+            rows::load(&mut db, dir, config.flavour)?;
+        }
+        let (org_id, user_id) = seed::setup(&mut db, config.flavour, &config.user_domain);
+        if let (Some(scale), Flavour::Production) = (config.scale, config.flavour) {
+            generate::fill(&mut db, scale, config.seed, user_id);
+        }
+        let username_field = schema.objects[schema.object("User").expect("built in")]
+            .field("Username")
+            .expect("built in");
+        let username = db
+            .locate(&user_id)
+            .and_then(|(o, i)| db.tables[o].row(i).get(username_field))
+            .map(|v| String::from_utf8_lossy(v).into_owned())
+            .unwrap_or_default();
+        let token = config
+            .token
+            .clone()
+            .unwrap_or_else(|| format!("{}!simulator.{}", &org_id.text()[..15], uuid::Uuid::new_v4().simple()));
+        let auth = Auth::new(
+            AuthConfig {
+                client_id: config.client_id.clone(),
+                client_secret: config.client_secret.clone(),
+                static_tokens: vec![token.clone()],
+                refresh_token: config.refresh_token.clone(),
+                public_key_pem: config.public_key_pem.clone(),
+                token_ttl_secs: config.token_ttl_secs,
+                rotate_refresh: config.rotate_refresh,
+                username: username.clone(),
+            },
+            org_id.text(),
+            user_id.text(),
+        );
+        let state = Arc::new(OrgState {
+            schema,
+            db: RwLock::new(db),
+            auth,
+            org_id,
+            user_id,
+            faults: Faults::default(),
+            requests: AtomicU64::new(0),
+            requests_max: AtomicU64::new(config.daily_requests_max),
+            storage_mb: AtomicU64::new(config.storage_mb),
+            started: Utc::now(),
+            url: OnceLock::new(),
+            query_jobs: Mutex::default(),
+            ingest_jobs: Mutex::default(),
+            cursors: Mutex::default(),
+            serial: AtomicU64::new(500_000),
+            stopping: AtomicBool::new(false),
+            ingest_slots: Arc::new(Semaphore::new(config.ingest_workers.max(1))),
+            rules: RwLock::new(Arc::new(config.validation_rules.clone())),
+            config,
+        });
+        serve(state, token, username)
+    }
+}
+
+fn serve(state: Arc<OrgState>, token: String, username: String) -> Result<RunningOrg, StartError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("salesforce-org")
+        .enable_all()
+        .build()
+        .map_err(StartError::Listen)?;
+    let listener = std::net::TcpListener::bind(("127.0.0.1", state.config.port)).map_err(StartError::Listen)?;
+    listener.set_nonblocking(true).map_err(StartError::Listen)?;
+    let url = format!("http://{}", listener.local_addr().map_err(StartError::Listen)?);
+    state.url.get_or_init(|| url.clone());
+    let (stop, stopped) = oneshot::channel::<()>();
+    let app = axum::Router::new()
+        .fallback(http::dispatch)
+        .with_state(Arc::clone(&state))
+        .into_make_service_with_connect_info::<Cutter>();
+    let listener = {
+        let _guard = runtime.enter();
+        tokio::net::TcpListener::from_std(listener).map_err(StartError::Listen)?
+    };
+    runtime.spawn(async move {
+        let server = axum::serve(CutListener(listener), app);
+        tokio::select! {
+            _ = server.into_future() => {}
+            _ = stopped => {}
+        }
+    });
+    Ok(RunningOrg {
+        url,
+        org_id: state.org_id.text(),
+        user_id: state.user_id.text(),
+        token,
+        username,
+        client_id: state.config.client_id.clone(),
+        client_secret: state.config.client_secret.clone(),
+        refresh_token: state.config.refresh_token.clone(),
+        state,
+        stop: Some(stop),
+        runtime: Some(runtime),
+    })
+}
+
+/// A served org; dropping it stops the server.
+pub struct RunningOrg {
+    pub url: String,
+    pub org_id: String,
+    pub user_id: String,
+    /// The static session token.
+    pub token: String,
+    pub username: String,
+    pub client_id: String,
+    pub client_secret: String,
+    pub refresh_token: String,
+    pub state: Arc<OrgState>,
+    stop: Option<oneshot::Sender<()>>,
+    runtime: Option<tokio::runtime::Runtime>,
+}
+
+impl RunningOrg {
+    /// Live records of an object, read past the API.
+    pub fn count(&self, object: &str) -> usize {
+        let db = self.state.db();
+        self.state.schema.object(object).map_or(0, |o| db.tables[o].live)
+    }
+
+    /// The connection facts a client needs, as one JSON object.
+    pub fn facts(&self) -> serde_json::Value {
+        serde_json::json!({"url": self.url, "org_id": self.org_id, "user_id": self.user_id,
+            "username": self.username, "token": self.token, "client_id": self.client_id,
+            "client_secret": self.client_secret, "refresh_token": self.refresh_token})
+    }
+}
+
+impl Drop for RunningOrg {
+    fn drop(&mut self) {
+        self.state.stopping.store(true, Ordering::SeqCst);
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! What every org has before any business data: its own row, users, record types, queues,
+//! price books. Also the direct row loader the other sources use.
+
+use crate::db::Db;
+use crate::id::Id;
+use crate::row::Draft;
+
+/// Production or a sandbox of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flavour {
+    Production,
+    Sandbox,
+}
+
+impl Flavour {
+    /// The instance part of ids this org hands out.
+    pub fn pod(self) -> [u8; 2] {
+        match self {
+            Self::Production => *b"Wy",
+            Self::Sandbox => *b"8H",
+        }
+    }
+
+    /// The suffix of this org's usernames.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Self::Production => "",
+            Self::Sandbox => ".uat",
+        }
+    }
+}
+
+/// Stores rows as given, without any rule; for seeds, files and generated data.
+pub struct Loader<'a> {
+    pub db: &'a mut Db,
+    pub draft: Draft,
+    pub user: [u8; 18],
+}
+
+/// When the org was set up.
+pub const ORG_BORN: &[u8; 24] = b"2021-03-01T08:00:00.000Z";
+
+impl<'a> Loader<'a> {
+    pub fn new(db: &'a mut Db, user: [u8; 18]) -> Self {
+        Self {
+            db,
+            draft: Draft::default(),
+            user,
+        }
+    }
+
+    /// Inserts a row from named cells, with audit fields where none are given.
+    pub fn insert(&mut self, object: &str, cells: &[(&str, &str)]) -> Id {
+        let schema = std::sync::Arc::clone(&self.db.schema);
+        let object = schema.object(object).expect("a built-in object");
+        let meta = &schema.objects[object];
+        self.draft.reset(meta.fields.len());
+        for name in ["CreatedDate", "LastModifiedDate", "SystemModstamp"] {
+            if let Some(field) = meta.field(name) {
+                self.draft.set(field, ORG_BORN);
+            }
+        }
+        for name in ["CreatedById", "LastModifiedById", "OwnerId"] {
+            if let Some(field) = meta.field(name) {
+                self.draft.set(field, &self.user);
+            }
+        }
+        for (name, value) in cells {
+            let field = meta.field(name).unwrap_or_else(|| panic!("seed names a missing field {name}"));
+            self.draft.set(field, value.as_bytes());
+        }
+        let table = &mut self.db.tables[object];
+        let id = table.next_id();
+        self.draft.set(0, &id.long());
+        table.push(id, self.draft.finish());
+        id
+    }
+}
+
+const PEOPLE: [(&str, &str, &str); 24] = [
+    ("Integration", "User", "Operations"),
+    ("Chad", "Hamilton", "Sales"),
+    ("Mira", "Okafor", "Sales"),
+    ("Jürgen", "Weiß", "Sales"),
+    ("Aoife", "Byrne", "Support"),
+    ("Tomás", "Ferreira", "Support"),
+    ("Priya", "Raman", "Marketing"),
+    ("Lena", "Vogel", "Sales"),
+    ("Oliver", "Hughes", "Sales"),
+    ("Sofia", "Lindqvist", "Support"),
+    ("Noah", "Becker", "Sales"),
+    ("Grace", "Adeyemi", "Finance"),
+    ("Hugo", "Marchand", "Sales"),
+    ("Emma", "Castellanos", "Support"),
+    ("Liam", "O'Connor", "Sales"),
+    ("Yuki", "Tanaka", "Sales"),
+    ("Zoë", "van Dijk", "Marketing"),
+    ("Marcus", "Bell", "Sales"),
+    ("Ines", "Moreau", "Support"),
+    ("Ravi", "Patel", "Sales"),
+    ("Clara", "Neumann", "Sales"),
+    ("Ben", "Whitfield", "Support"),
+    ("Dana", "Kowalski", "Sales"),
+    ("Former", "Employee", "Sales"),
+];
+
+/// Record types every org of ours has: object, developer name, label.
+pub const RECORD_TYPES: [(&str, &str, &str); 10] = [
+    ("Account", "Business_Account", "Business Account"),
+    ("Account", "Partner_Account", "Partner Account"),
+    ("Opportunity", "New_Business", "New Business"),
+    ("Opportunity", "Renewal", "Renewal"),
+    ("Case", "Support", "Support"),
+    ("Case", "Complaint", "Complaint"),
+    ("Lead", "Inbound", "Inbound"),
+    ("Lead", "Outbound", "Outbound"),
+    ("Campaign", "Email", "Email"),
+    ("Task", "Sales_Call", "Sales Call"),
+];
+
+/// Queue developer names and labels.
+pub const QUEUES: [(&str, &str); 3] = [
+    ("Tier_1_Support", "Tier 1 Support"),
+    ("Lead_Triage", "Lead Triage"),
+    ("Returns", "Returns"),
+];
+
+/// Seeds whatever setup objects are still empty. `domain` ends the usernames.
+pub fn setup(db: &mut Db, flavour: Flavour, domain: &str) -> (Id, Id) {
+    let org = match flavour {
+        Flavour::Production => Id::new(*b"00D", flavour.pod(), 70_001),
+        Flavour::Sandbox => Id::new(*b"00D", flavour.pod(), 31_337),
+    };
+    // A sandbox numbers its users, record types and books from elsewhere than production:
+    // with the pod, no id of one org is one of the other.
+    let first_user = db.table("User").next_id();
+    let mut loader = Loader::new(db, first_user.long());
+    if loader.db.table("Profile").is_empty() {
+        for name in ["System Administrator", "Standard User", "Read Only", "Integration User"] {
+            loader.insert("Profile", &[("Name", name), ("UserType", "Standard")]);
+        }
+    }
+    if loader.db.table("User").is_empty() {
+        users(&mut loader, flavour, domain);
+    }
+    let table = loader.db.table("User");
+    let active = loader.db.schema.objects[loader.db.schema.object("User").expect("built in")]
+        .field("IsActive")
+        .expect("built in");
+    let user = table
+        .scan(false)
+        .find(|i| table.row(*i).get(active) == Some(b"true"))
+        .map_or(first_user, |i| table.id(i));
+    loader.user = user.long();
+    if loader.db.table("RecordType").is_empty() {
+        for (object, developer, label) in RECORD_TYPES {
+            loader.insert(
+                "RecordType",
+                &[
+                    ("SobjectType", object),
+                    ("DeveloperName", developer),
+                    ("Name", label),
+                    ("IsActive", "true"),
+                ],
+            );
+        }
+    }
+    if loader.db.table("Group").is_empty() {
+        for (developer, label) in QUEUES {
+            loader.insert("Group", &[("DeveloperName", developer), ("Name", label), ("Type", "Queue")]);
+        }
+    }
+    if loader.db.table("Pricebook2").is_empty() {
+        loader.insert(
+            "Pricebook2",
+            &[("Name", "Standard Price Book"), ("IsStandard", "true"), ("IsActive", "true")],
+        );
+        loader.insert("Pricebook2", &[("Name", "Partner"), ("IsActive", "true")]);
+    }
+    organization(&mut loader, org, flavour);
+    (org, user)
+}
+
+fn users(loader: &mut Loader<'_>, flavour: Flavour, domain: &str) {
+    let profile = loader.db.table("Profile").id(0).text();
+    for (i, (first, last, department)) in PEOPLE.iter().enumerate() {
+        let plain = |t: &str| -> String { t.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_lowercase() };
+        let local = format!("{}.{}", plain(first), plain(last));
+        let username = format!("{local}@{domain}{}", flavour.suffix());
+        let invalid = if flavour == Flavour::Sandbox { ".invalid" } else { "" };
+        let email = format!("{local}@{domain}{invalid}");
+        let alias: String = local.replace('.', "").chars().take(8).collect();
+        let federation = format!("{local}.{i}");
+        loader.insert(
+            "User",
+            &[
+                ("Username", &username),
+                ("FirstName", first),
+                ("LastName", last),
+                ("Name", &format!("{first} {last}")),
+                ("Alias", &alias),
+                ("CommunityNickname", &local),
+                ("Email", &email),
+                ("Department", department),
+                ("IsActive", if *first == "Former" { "" } else { "true" }),
+                ("UserType", "Standard"),
+                ("ProfileId", &profile),
+                ("TimeZoneSidKey", "Europe/Berlin"),
+                ("LocaleSidKey", "en_US"),
+                ("EmailEncodingKey", "UTF-8"),
+                ("LanguageLocaleKey", "en_US"),
+                ("FederationIdentifier", &federation),
+            ],
+        );
+    }
+}
+
+fn organization(loader: &mut Loader<'_>, org: Id, flavour: Flavour) {
+    let sandbox = flavour == Flavour::Sandbox;
+    let schema = std::sync::Arc::clone(&loader.db.schema);
+    let object = schema.object("Organization").expect("built in");
+    let meta = &schema.objects[object];
+    loader.draft.reset(meta.fields.len());
+    for (name, value) in [
+        ("Name", "Northwind Health Group"),
+        ("OrganizationType", if sandbox { "Unlimited Edition" } else { "Enterprise Edition" }),
+        ("InstanceName", if sandbox { "CS420" } else { "NA224" }),
+        ("IsSandbox", if sandbox { "true" } else { "" }),
+        ("Country", "US"),
+        ("DefaultLocaleSidKey", "en_US"),
+        ("LanguageLocaleKey", "en_US"),
+        ("TimeZoneSidKey", "America/Los_Angeles"),
+    ] {
+        loader.draft.set(meta.field(name).expect("built in"), value.as_bytes());
+    }
+    for name in ["CreatedDate", "LastModifiedDate", "SystemModstamp"] {
+        loader.draft.set(meta.field(name).expect("built in"), ORG_BORN);
+    }
+    for name in ["CreatedById", "LastModifiedById"] {
+        loader.draft.set(meta.field(name).expect("built in"), &loader.user);
+    }
+    loader.draft.set(0, &org.long());
+    loader.db.tables[object].push(org, loader.draft.finish());
+}
