@@ -52,12 +52,36 @@ pub enum Body {
 /// # Errors
 /// [`BodyError::Arrow`] when the batch cannot be encoded.
 pub fn seal_data(key: &SealingKey, name: &BatchName, rows: &RecordBatch, note: &[u8]) -> Result<Vec<u8>, BodyError> {
+    let ipc = encode(rows)?;
+    seal_encoded(key, name, &ipc, note)
+}
+
+/// As [`seal_data`], and a keyed digest of the content, by which a reading done again is recognised as the same.
+///
+/// # Errors
+/// As [`seal_data`].
+pub fn seal_data_with_digest(
+    key: &SealingKey,
+    name: &BatchName,
+    rows: &RecordBatch,
+    digest_key: &[u8; 32],
+) -> Result<(Vec<u8>, [u8; 32]), BodyError> {
+    let ipc = encode(rows)?;
+    let digest = blake3::keyed_hash(digest_key, &ipc);
+    Ok((seal_encoded(key, name, &ipc, &[])?, *digest.as_bytes()))
+}
+
+fn encode(rows: &RecordBatch) -> Result<Vec<u8>, BodyError> {
     let mut ipc = Vec::with_capacity(rows.get_array_memory_size() + 4096);
     let mut writer = StreamWriter::try_new(&mut ipc, &rows.schema()).map_err(BodyError::Arrow)?;
     writer.write(rows).map_err(BodyError::Arrow)?;
     writer.finish().map_err(BodyError::Arrow)?;
     drop(writer);
-    let packed = zstd::bulk::compress(&ipc, ZSTD_LEVEL).map_err(|_| BodyError::Compression)?;
+    Ok(ipc)
+}
+
+fn seal_encoded(key: &SealingKey, name: &BatchName, ipc: &[u8], note: &[u8]) -> Result<Vec<u8>, BodyError> {
+    let packed = zstd::bulk::compress(ipc, ZSTD_LEVEL).map_err(|_| BodyError::Compression)?;
     let mut plain = Vec::with_capacity(packed.len() + note.len() + 9);
     plain.push(KIND_DATA);
     plain.extend_from_slice(&u32::try_from(note.len()).map_err(|_| BodyError::Form)?.to_le_bytes());

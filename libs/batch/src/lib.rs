@@ -6,5 +6,5 @@
 mod body;
 mod seal;
 
-pub use body::{BATCH_BYTES_MAX, Body, BodyError, open, seal_data, seal_end};
+pub use body::{BATCH_BYTES_MAX, Body, BodyError, open, seal_data, seal_data_with_digest, seal_end};
 pub use seal::{SealError, SealingKey};

@@ -15,6 +15,7 @@ pub mod lease;
 pub mod outbox;
 pub mod plans;
 mod platform;
+pub mod progress;
 pub mod rpc;
 pub mod telemetry;
 pub mod usage;

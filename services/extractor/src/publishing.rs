@@ -1,0 +1,120 @@
+//! One batch onto the bus: seal, record, publish, confirm.
+
+use std::time::Duration;
+
+use arrow_array::RecordBatch;
+use bytes::Bytes;
+use syncline_batch::{BATCH_BYTES_MAX, SealingKey, seal_data_with_digest, seal_end};
+use syncline_bus::{Audience, BusError};
+use syncline_domain::{BatchName, ErrorCode};
+use syncline_runtime::worker::Work;
+use syncline_runtime::{Platform, StageError};
+
+use crate::store::{self, NewBatch};
+
+/// How long to wait for room before the lease is given back.
+const ROOM_WAIT: Duration = Duration::from_secs(4);
+const ROOM_PAUSE: Duration = Duration::from_millis(40);
+
+/// What came of publishing.
+pub enum Published {
+    Yes,
+    /// The partition's room is used up; the batch is recorded and will be published after the next reading.
+    NoRoom,
+    /// The run is stopping.
+    Stopped,
+}
+
+/// Publishes the batches of one generation of one object.
+pub struct Publishing<'a> {
+    pub platform: &'a Platform,
+    pub work: &'a Work,
+    pub key: SealingKey,
+    pub digest_key: [u8; 32],
+    pub plan_hash: String,
+    pub generation: i32,
+}
+
+/// A sealed batch and what identifies its content.
+pub struct Sealed {
+    pub rows: usize,
+    pub bytes: Vec<u8>,
+    pub digest: [u8; 32],
+}
+
+impl Publishing<'_> {
+    pub fn name(&self, seq: i32) -> Result<BatchName, StageError> {
+        let number = |n: i32| u32::try_from(n).map_err(|_| StageError::new(ErrorCode::Internal, "a stored number is negative"));
+        Ok(BatchName::whole(
+            self.work.run().clone(),
+            self.work.object()?.clone(),
+            number(store::PARTITION)?,
+            number(self.generation)?,
+            number(seq)?,
+        ))
+    }
+
+    /// Seals rows; `None` when they do not fit one message and there is more than one row to split.
+    pub fn seal(&self, seq: i32, rows: &RecordBatch) -> Result<Option<Sealed>, StageError> {
+        let (bytes, digest) = seal_data_with_digest(&self.key, &self.name(seq)?, rows, &self.digest_key)
+            .map_err(|e| StageError::new(ErrorCode::Internal, e.to_string()))?;
+        if bytes.len() > BATCH_BYTES_MAX && rows.num_rows() > 1 {
+            return Ok(None);
+        }
+        Ok(Some(Sealed {
+            rows: rows.num_rows(),
+            bytes,
+            digest,
+        }))
+    }
+
+    /// Records the batch under the lease, before it is published.
+    pub async fn record(&self, seq: i32, cursor: Option<&str>, place: i32, sealed: &Sealed) -> Result<(), StageError> {
+        let batch = NewBatch {
+            seq,
+            cursor,
+            place,
+            records: i32::try_from(sealed.rows).unwrap_or(i32::MAX),
+            bytes: i32::try_from(sealed.bytes.len()).unwrap_or(i32::MAX),
+            digest: &sealed.digest,
+        };
+        let mut tx = self.platform.db.begin().await?;
+        self.work.lease.guard(&mut tx).await?;
+        store::batch_record(&mut tx, self.work.run(), self.work.object()?, self.generation, &batch).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Publishes a recorded batch and confirms it.
+    pub async fn publish(&self, seq: i32, bytes: Vec<u8>) -> Result<Published, StageError> {
+        let name = self.name(seq)?;
+        let bytes = Bytes::from(bytes);
+        let deadline = tokio::time::Instant::now() + ROOM_WAIT;
+        loop {
+            let sent = self
+                .platform
+                .bus
+                .publish_batch(Audience::Raw, &self.work.tenant, &name, &self.plan_hash, 0, bytes.clone())
+                .await;
+            match sent {
+                Ok(()) => break,
+                Err(BusError::Full { .. }) if self.work.stop.is_cancelled() => return Ok(Published::Stopped),
+                Err(BusError::Full { .. }) if tokio::time::Instant::now() >= deadline => return Ok(Published::NoRoom),
+                Err(BusError::Full { .. }) => tokio::time::sleep(ROOM_PAUSE).await,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        store::batch_published(&self.platform.db, self.work.run(), self.work.object()?, self.generation, seq).await?;
+        Ok(Published::Yes)
+    }
+
+    /// The end marker, which is a batch like any other.
+    pub fn seal_end(&self, seq: i32, records: u64) -> Result<Sealed, StageError> {
+        let batches = u32::try_from(seq).unwrap_or(0);
+        Ok(Sealed {
+            rows: 0,
+            bytes: seal_end(&self.key, &self.name(seq)?, batches, records),
+            digest: [0; 32],
+        })
+    }
+}

@@ -1,0 +1,373 @@
+//! Reading an object: open a generation, read its pages from the checkpoint, publish what was not published.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow_array::RecordBatch;
+use async_trait::async_trait;
+use futures::StreamExt;
+use syncline_connect::retry::RetryPolicy;
+use syncline_connect::{ConnectError, Generation, GenerationState, Query, Source};
+use syncline_domain::plan::{ObjectPlan, Plan};
+use syncline_domain::{ErrorCode, RunId};
+use syncline_runtime::access::ServiceAccess;
+use syncline_runtime::plans::Plans;
+use syncline_runtime::worker::{Stage, Work};
+use syncline_runtime::{Outcome, Platform, StageError};
+use syncline_salesforce::Salesforce;
+use syncline_wire::event::StageTotals;
+use syncline_wire::event::run_event::Fact;
+
+use crate::publishing::{Published, Publishing, Sealed};
+use crate::store::{self, GenerationRow};
+
+/// Wire bytes per batch: compressed and sealed they come to a third of it, well below a message's bound.
+const BATCH_WIRE_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Records per page that are asked for; a page is what a crash makes read again (fact sheet, 3.1: 50k to 250k).
+const PAGE_RECORDS: u32 = 50_000;
+const POLL_MIN: Duration = Duration::from_millis(50);
+const POLL_MAX: Duration = Duration::from_secs(10);
+/// A job that is still running after this long gives the lease back; it is looked at again later.
+const JOB_WAIT: Duration = Duration::from_secs(30);
+const TOTALS_EVERY: Duration = Duration::from_millis(400);
+
+/// The stage.
+pub struct Reading {
+    platform: Platform,
+    plans: Plans,
+    digest_key: [u8; 32],
+}
+
+/// Why a generation cannot be read on.
+enum Broken {
+    /// The source no longer has it, or its content differs from what was recorded: open another one.
+    Lost(String),
+    Failed(StageError),
+}
+
+impl<E: Into<StageError>> From<E> for Broken {
+    fn from(error: E) -> Self {
+        match error.into() {
+            StageError::Connect(error) if error.gone => Self::Lost(error.to_string()),
+            error => Self::Failed(error),
+        }
+    }
+}
+
+impl Reading {
+    pub fn new(platform: &Platform) -> anyhow::Result<Self> {
+        Ok(Self {
+            platform: platform.clone(),
+            plans: Plans::new(platform),
+            digest_key: platform.keys.digest()?,
+        })
+    }
+
+    fn source(&self, plan: &Plan) -> Result<Salesforce, ConnectError> {
+        let access = ServiceAccess::new(plan.source.connection.clone(), self.platform.peers.connector.clone());
+        Salesforce::new(Arc::new(access), RetryPolicy::default())
+    }
+
+    /// The generation to read: the newest one, or a new one where there is none or it was lost.
+    async fn generation(&self, work: &Work, source: &Salesforce, query: &Query) -> Result<GenerationRow, StageError> {
+        let (run, object) = (work.run(), work.object()?);
+        let newest = store::generation_newest(&self.platform.db, run, object).await?;
+        let number = match newest {
+            Some(row) if row.state != "lost" => return Ok(row),
+            Some(row) => row.generation + 1,
+            None => 0,
+        };
+        let opened = source.open(query).await?;
+        let mut tx = self.platform.db.begin().await?;
+        work.lease.guard(&mut tx).await?;
+        store::generation_insert(&mut tx, run, object, number, &opened.0).await?;
+        tx.commit().await?;
+        Ok(GenerationRow {
+            generation: number,
+            handle: opened.0,
+            state: "open".to_owned(),
+            cursor: None,
+            api_calls: 0,
+        })
+    }
+
+    /// Waits until the generation can be read; `None` when that takes too long or the run stops.
+    async fn ready(&self, work: &Work, source: &Salesforce, handle: &Generation) -> Result<Option<u64>, Broken> {
+        let started = Instant::now();
+        let mut pause = POLL_MIN;
+        loop {
+            match source.state(handle).await? {
+                GenerationState::Ready { records } => return Ok(Some(records)),
+                GenerationState::Failed(error) => return Err(error.into()),
+                GenerationState::Running if started.elapsed() > JOB_WAIT || work.stop.is_cancelled() => return Ok(None),
+                GenerationState::Running => tokio::time::sleep(pause).await,
+            }
+            pause = (pause * 2).min(POLL_MAX);
+        }
+    }
+
+    async fn read(&self, work: &Work, plan: &Plan, hash: &str, object: &ObjectPlan) -> Result<Outcome, Broken> {
+        let source = self.source(plan)?;
+        let query = query(plan, object);
+        let generation = self.generation(work, &source, &query).await?;
+        let handle = Generation(generation.handle.clone());
+        let Some(expected) = self.ready(work, &source, &handle).await? else {
+            return Ok(if work.stop.is_cancelled() {
+                Outcome::Stopped
+            } else {
+                Outcome::Yielded {
+                    reason: "the source is still running the query".into(),
+                }
+            });
+        };
+        let publishing = Publishing {
+            platform: &self.platform,
+            work,
+            key: self.plans.raw_key(work.run()).await?,
+            digest_key: self.digest_key,
+            plan_hash: hash.to_owned(),
+            generation: generation.generation,
+        };
+        let mut pages = Pages {
+            reading: self,
+            publishing,
+            source: &source,
+            query,
+            handle,
+            expected,
+            generation,
+            told: Instant::now(),
+        };
+        let outcome = pages.read().await?;
+        if matches!(outcome, Outcome::Done { .. }) {
+            // Left behind it expires by itself after some days.
+            if let Err(error) = source.close(&pages.handle).await {
+                tracing::warn!(%error, "a finished query job could not be deleted");
+            }
+        }
+        Ok(outcome)
+    }
+}
+
+#[async_trait]
+impl Stage for Reading {
+    async fn work(&self, work: &Work) -> Result<Outcome, StageError> {
+        let pinned = self.plans.get(work.run()).await?;
+        let name = work.object()?;
+        let object = pinned.plan.object(name.as_str());
+        let object = object.ok_or_else(|| StageError::new(ErrorCode::Internal, format!("{name} is not in the plan")))?;
+        match self.read(work, &pinned.plan, &pinned.hash, object).await {
+            Ok(outcome) => Ok(outcome),
+            Err(Broken::Failed(error)) => Err(error),
+            Err(Broken::Lost(why)) => {
+                tracing::warn!(object = %name, %why, "a reading was lost; another generation is opened");
+                if let Some(newest) = store::generation_newest(&self.platform.db, work.run(), name).await? {
+                    let mut tx = self.platform.db.begin().await?;
+                    work.lease.guard(&mut tx).await?;
+                    store::generation_state(&mut tx, work.run(), name, newest.generation, "lost").await?;
+                    tx.commit().await?;
+                }
+                Ok(Outcome::Yielded {
+                    reason: "the reading was lost and begins again".to_owned(),
+                })
+            }
+        }
+    }
+}
+
+fn query(plan: &Plan, object: &ObjectPlan) -> Query {
+    Query {
+        object: object.name.clone(),
+        fields: object.fields.clone(),
+        filter: object.filter.clone(),
+        created_before: object.has_created_date.then_some(plan.t0),
+        order_by: object.order_by.clone(),
+        batch_bytes_max: BATCH_WIRE_BYTES_MAX,
+        page_records: PAGE_RECORDS,
+    }
+}
+
+/// Reads the pages of one generation from its checkpoint.
+struct Pages<'a> {
+    reading: &'a Reading,
+    publishing: Publishing<'a>,
+    source: &'a Salesforce,
+    query: Query,
+    handle: Generation,
+    expected: u64,
+    generation: GenerationRow,
+    told: Instant,
+}
+
+/// How one page ended.
+enum PageEnd {
+    Next(Option<String>),
+    Out(Outcome),
+}
+
+impl Pages<'_> {
+    fn run(&self) -> &RunId {
+        self.publishing.work.run()
+    }
+
+    async fn read(&mut self) -> Result<Outcome, Broken> {
+        if self.generation.state == "done" {
+            return Ok(Outcome::Done { with_errors: false });
+        }
+        loop {
+            let cursor = self.generation.cursor.clone();
+            match self.page(cursor.as_deref()).await? {
+                PageEnd::Out(outcome) => return Ok(outcome),
+                PageEnd::Next(Some(next)) => self.advance(Some(next)).await?,
+                PageEnd::Next(None) => break,
+            }
+        }
+        match self.end().await? {
+            PageEnd::Out(outcome) => Ok(outcome),
+            PageEnd::Next(_) => Ok(Outcome::Done { with_errors: false }),
+        }
+    }
+
+    /// Reads a page, records and publishes what is new, and checks what is not.
+    async fn page(&mut self, cursor: Option<&str>) -> Result<PageEnd, Broken> {
+        let object = self.publishing.work.object()?.clone();
+        let recorded = store::batch_page(&self.reading.platform.db, self.run(), &object, self.generation.generation, cursor).await?;
+        let (before, _, _) = store::batch_totals(&self.reading.platform.db, self.run(), &object, self.generation.generation).await?;
+        // Sequence numbers go on where the pages before this one ended.
+        let first = i32::try_from(before).unwrap_or(i32::MAX) - i32::try_from(recorded.len()).unwrap_or(0);
+        let mut page = self.source.read(&self.handle, &self.query, cursor).await?;
+        let mut place = 0;
+        while let Some(rows) = page.batches.next().await {
+            let mut pieces = VecDeque::from([rows?]);
+            while let Some(piece) = pieces.pop_front() {
+                if piece.num_rows() == 0 {
+                    continue;
+                }
+                if self.publishing.work.stop.is_cancelled() {
+                    return Ok(PageEnd::Out(Outcome::Stopped));
+                }
+                let seq = first + place;
+                let known = recorded.get(&place);
+                if known.is_some_and(|k| k.published && usize::try_from(k.records).ok() == Some(piece.num_rows())) {
+                    place += 1;
+                    continue;
+                }
+                let Some(sealed) = self.publishing.seal(seq, &piece)? else {
+                    split(piece, &mut pieces);
+                    continue;
+                };
+                match known {
+                    Some(k) if k.seq != seq || k.digest != sealed.digest => {
+                        return Err(Broken::Lost(format!("batch {seq} has another content than was recorded")));
+                    }
+                    Some(_) => {}
+                    None => self.publishing.record(seq, cursor, place, &sealed).await?,
+                }
+                if let Some(out) = self.publish(seq, sealed).await? {
+                    return Ok(PageEnd::Out(out));
+                }
+                place += 1;
+            }
+        }
+        Ok(PageEnd::Next(page.next))
+    }
+
+    async fn publish(&mut self, seq: i32, sealed: Sealed) -> Result<Option<Outcome>, StageError> {
+        let published = self.publishing.publish(seq, sealed.bytes).await?;
+        if self.told.elapsed() > TOTALS_EVERY || !matches!(published, Published::Yes) {
+            self.tell().await?;
+        }
+        Ok(match published {
+            Published::Yes => None,
+            Published::NoRoom => Some(Outcome::Yielded {
+                reason: "no room on the bus".to_owned(),
+            }),
+            Published::Stopped => Some(Outcome::Stopped),
+        })
+    }
+
+    async fn advance(&mut self, cursor: Option<String>) -> Result<(), StageError> {
+        let object = self.publishing.work.object()?;
+        let mut tx = self.reading.platform.db.begin().await?;
+        self.publishing.work.lease.guard(&mut tx).await?;
+        let expected = i64::try_from(self.expected).unwrap_or(i64::MAX);
+        store::generation_advance(
+            &mut tx,
+            self.run(),
+            object,
+            self.generation.generation,
+            cursor.as_deref(),
+            expected,
+            self.calls(),
+        )
+        .await?;
+        tx.commit().await?;
+        self.generation.cursor = cursor;
+        Ok(())
+    }
+
+    /// Publishes the end marker and closes the generation.
+    async fn end(&mut self) -> Result<PageEnd, Broken> {
+        let object = self.publishing.work.object()?.clone();
+        let (batches, records, _) = store::batch_totals(&self.reading.platform.db, self.run(), &object, self.generation.generation).await?;
+        let records = u64::try_from(records).unwrap_or(0);
+        if records != self.expected {
+            return Err(Broken::Lost(format!(
+                "{records} records were read where the source announced {}",
+                self.expected
+            )));
+        }
+        let seq = i32::try_from(batches).unwrap_or(i32::MAX);
+        let marker = self.publishing.seal_end(seq, records)?;
+        // Its place is below every row's, so that it is not counted among the batches.
+        self.publishing.record(seq, None, -1, &marker).await?;
+        if let Some(out) = self.publish(seq, marker).await? {
+            return Ok(PageEnd::Out(out));
+        }
+        let mut tx = self.reading.platform.db.begin().await?;
+        self.publishing.work.lease.guard(&mut tx).await?;
+        store::generation_state(&mut tx, self.run(), &object, self.generation.generation, "done").await?;
+        tx.commit().await?;
+        self.tell().await?;
+        Ok(PageEnd::Next(None))
+    }
+
+    fn calls(&self) -> i64 {
+        self.generation.api_calls + i64::try_from(self.source.calls()).unwrap_or(0)
+    }
+
+    async fn tell(&mut self) -> Result<(), StageError> {
+        let object = self.publishing.work.object()?.clone();
+        let (batches, records, bytes) =
+            store::batch_totals(&self.reading.platform.db, self.run(), &object, self.generation.generation).await?;
+        let number = |n: i64| u64::try_from(n).unwrap_or(0);
+        let totals = StageTotals {
+            stage: "extractor".to_owned(),
+            object: object.to_string(),
+            batches: number(batches),
+            records: number(records),
+            bytes: number(bytes),
+            api_calls: number(self.calls()),
+            expected: self.expected,
+        };
+        if let Err(error) = self
+            .reading
+            .platform
+            .bus
+            .publish_event(&self.publishing.work.event(Fact::StageTotals(totals)))
+            .await
+        {
+            tracing::warn!(%error, "totals could not be told; the next ones will be");
+        }
+        self.told = Instant::now();
+        Ok(())
+    }
+}
+
+/// Halves a batch whose sealed form does not fit a message. The halves are read the same way again.
+fn split(rows: RecordBatch, pieces: &mut VecDeque<RecordBatch>) {
+    let half = rows.num_rows() / 2;
+    pieces.push_front(rows.slice(half, rows.num_rows() - half));
+    pieces.push_front(rows.slice(0, half));
+}
