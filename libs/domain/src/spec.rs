@@ -220,13 +220,38 @@ pub enum AuthSpec {
 }
 
 /// Where a secret is; never the secret itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum SecretRef {
     /// An environment variable of the process that applies the document.
     Env(String),
     /// A file that the process that applies the document can read.
     File(String),
+}
+
+/// By hand, because what stands here by mistake is a secret, and derived code would repeat it in the error.
+impl<'de> Deserialize<'de> for SecretRef {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Given {
+            Reference(BTreeMap<String, String>),
+            Other(serde::de::IgnoredAny),
+        }
+        if let Given::Reference(mut given) = Given::deserialize(deserializer)?
+            && given.len() == 1
+        {
+            if let Some(variable) = given.remove("env") {
+                return Ok(Self::Env(variable));
+            }
+            if let Some(path) = given.remove("file") {
+                return Ok(Self::File(path));
+            }
+        }
+        Err(serde::de::Error::custom(
+            "expected a reference to a secret, `{env: NAME}` or `{file: PATH}`; the secret itself must not stand here",
+        ))
+    }
 }
 
 /// Reads every document of a file.
@@ -236,7 +261,7 @@ pub enum SecretRef {
 pub fn read_documents(text: &str) -> Result<Vec<Document>, SpecError> {
     let mut documents = Vec::new();
     for (first_line, part) in split_documents(text) {
-        if part.lines().all(|l| l.trim().is_empty() || l.trim_start().starts_with('#')) {
+        if is_blank(part) {
             continue;
         }
         documents.push(read_document(part).map_err(|e| SpecError {
@@ -300,8 +325,10 @@ fn from_yaml<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, SpecError> {
     })
 }
 
-/// Files may hold several documents, divided by lines of `---`. Yields the number of lines before each.
-fn split_documents(text: &str) -> Vec<(u64, &str)> {
+/// Files may hold several documents, divided by lines of `---`. Yields the number of lines before each; a part may be
+/// blank.
+#[must_use]
+pub fn split_documents(text: &str) -> Vec<(u64, &str)> {
     let mut parts = Vec::new();
     let (mut start, mut start_line, mut offset, mut line_no) = (0, 0, 0, 0);
     for line in text.split_inclusive('\n') {
@@ -315,6 +342,12 @@ fn split_documents(text: &str) -> Vec<(u64, &str)> {
     }
     parts.push((start_line, text.get(start..).unwrap_or("")));
     parts
+}
+
+/// Nothing but blank lines and comments.
+#[must_use]
+pub fn is_blank(part: &str) -> bool {
+    part.lines().all(|l| l.trim().is_empty() || l.trim_start().starts_with('#'))
 }
 
 /// A complaint about a value, and a text of the document that shows where it stands.
@@ -434,8 +467,11 @@ spec:
         let text = "apiVersion: syncline.dev/v1\nkind: Connection\nmetadata: {name: production}\nspec:\n  type: salesforce\n  url: http://127.0.0.1:8080\n  auth:\n    flow: client_credentials\n    client_id: app\n    client_secret: {env: PROD_SECRET}\n";
         let documents = read_documents(text).expect("valid");
         assert!(matches!(documents.as_slice(), [Document::Connection(_)]));
-        let plain = text.replace("{env: PROD_SECRET}", "hunter2");
-        assert!(read_documents(&plain).is_err(), "a plain secret is not accepted");
+        for plain in ["hunter2", "1234567", "{hunter2: x}", "{env: hunter2, file: hunter2}", "[hunter2]", "{env: [hunter2]}"] {
+            let e = read_documents(&text.replace("{env: PROD_SECRET}", plain)).expect_err("a plain secret is not accepted");
+            assert!(e.message.contains("reference to a secret"), "{e}");
+            assert!(!e.message.contains("hunter2") && !e.message.contains("1234567"), "{e}");
+        }
     }
 
     #[test]

@@ -173,6 +173,12 @@ impl Broker {
         self.renewals.wait().await;
     }
 
+    /// Whether no renewal is under way.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.renewals.is_empty()
+    }
+
     /// Opens what is stored of a connection's secrets.
     ///
     /// # Errors

@@ -93,6 +93,12 @@ impl Connector {
         self.broker.stop().await;
     }
 
+    /// Whether no sign-in is under way.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.broker.is_idle()
+    }
+
     async fn connection(&self, name: &ConnectionName) -> Result<(i64, ConnectionDocument), Error> {
         let row = store::connection_get(&self.db, &self.tenant, name).await?;
         let row = row.ok_or_else(|| Error::UnknownConnection(name.to_string()))?;
