@@ -55,7 +55,7 @@ pub async fn record(db: &mut PgConnection, event: &RunEvent) -> Result<Recorded,
     };
 
     let mut tx = db.begin().await?;
-    let new = store::fact_insert(&mut tx, key, at, syncline_bus::kind(event), &event.encode_to_vec()).await?;
+    let new = store::fact_insert(&mut tx, key, at, syncline_bus::event_kind(event), &event.encode_to_vec()).await?;
     let recorded = if new {
         store::run_touch(&mut tx, key).await?;
         apply(&mut tx, key, at, fact).await?

@@ -23,5 +23,59 @@ pub mod resource;
 pub mod store;
 mod watch;
 
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use syncline_runtime::config::Config;
+use syncline_runtime::{Platform, rpc};
+use syncline_wire::monitor::monitor_service_server::MonitorServiceServer;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+
 /// The monitor's tables.
 pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
+
+/// Runs until shutdown.
+///
+/// # Errors
+/// When the platform is not there at the start, or the address cannot be listened on.
+pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let platform = Platform::start(config, Some(&MIGRATIONS), shutdown).await?;
+    let news = Arc::new(Notify::new());
+    let handler = handler::Handler::new(platform.db.clone(), Arc::clone(&news));
+    let api = api::Api::new(
+        platform.db.clone(),
+        platform.config.tenant.clone(),
+        Arc::clone(&news),
+        platform.shutdown.clone(),
+    );
+    let events = async {
+        platform
+            .bus
+            .run_events("monitor", platform.shutdown.clone(), |event| handler.event(event))
+            .await
+            .context("booking facts")
+    };
+    let dead = async {
+        platform
+            .bus
+            .run_dead("monitor", platform.shutdown.clone(), |letter| handler.dead(letter))
+            .await
+            .context("keeping dead letters")
+    };
+    let chores = async {
+        tokio::join!(
+            books::close_when_quiet(platform.db.clone(), &news, platform.shutdown.clone()),
+            books::expire(platform.db.clone(), platform.shutdown.clone()),
+        );
+        Ok(())
+    };
+    let serve = async {
+        rpc::serve(&platform, Routes::new(MonitorServiceServer::new(api)))
+            .await
+            .context("serving")
+    };
+    tokio::try_join!(events, dead, chores, serve)?;
+    Ok(())
+}
