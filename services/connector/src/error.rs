@@ -1,5 +1,7 @@
 //! What can go wrong here, and the catalogue's code for it. No variant can hold a secret.
 
+use std::sync::Arc;
+
 use syncline_batch::SealError;
 use syncline_connect::ConnectError;
 use syncline_domain::spec::SpecError;
@@ -39,14 +41,32 @@ pub enum Error {
     #[error("connection `{name}`: {source}")]
     System { name: ConnectionName, source: ConnectError },
     #[error("the connector's database does not answer")]
-    Database(#[source] std::sync::Arc<sqlx::Error>),
+    DatabaseAway(#[source] Arc<sqlx::Error>),
+    #[error("the connector's database refused a statement")]
+    DatabaseRefused(#[source] Arc<sqlx::Error>),
     #[error("the connector is stopping")]
     Stopping,
 }
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
-        Self::Database(std::sync::Arc::new(error))
+        if is_away(&error) {
+            Self::DatabaseAway(Arc::new(error))
+        } else {
+            Self::DatabaseRefused(Arc::new(error))
+        }
+    }
+}
+
+/// Whether waiting may help: connections that failed or were ended, resources that ran out, deadlocks (PostgreSQL,
+/// appendix A: classes 08, 40, 53, 57; 25P03 ends a transaction that idled).
+fn is_away(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => true,
+        sqlx::Error::Database(error) => error
+            .code()
+            .is_some_and(|code| ["08", "40", "53", "57"].iter().any(|class| code.starts_with(class)) || code == "25P03"),
+        _ => false,
     }
 }
 
@@ -57,12 +77,12 @@ impl Error {
         match self {
             Self::UnknownConnection(_) => ErrorCode::UnknownConnection,
             Self::Document(_) | Self::Invalid(_) => ErrorCode::SyncInvalid,
-            Self::StoredDocument(_) | Self::Seal { .. } => ErrorCode::Internal,
+            Self::StoredDocument(_) | Self::Seal { .. } | Self::DatabaseRefused(_) => ErrorCode::Internal,
             Self::InstanceUrl { .. } => ErrorCode::BadAnswer,
             Self::Changed { .. } | Self::Stopping => ErrorCode::Unreachable,
             Self::DailyReserve { .. } => ErrorCode::DailyApiLimit,
             Self::System { source, .. } => source.code,
-            Self::Database(_) => ErrorCode::DatabaseUnavailable,
+            Self::DatabaseAway(_) => ErrorCode::DatabaseUnavailable,
         }
     }
 
@@ -80,10 +100,21 @@ impl From<Error> for Status {
     fn from(error: Error) -> Self {
         match &error {
             // Consumed here: the caller learns only that the database is away.
-            Error::Database(source) => tracing::error!(%source, "database"),
+            Error::DatabaseAway(source) | Error::DatabaseRefused(source) => tracing::error!(%source, "database"),
             Error::Seal { name, source } => tracing::error!(%name, %source, "credentials do not open"),
             _ => {}
         }
         status(error.code(), error.message())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_that_is_away_is_told_from_a_mistake_of_ours() {
+        assert_eq!(Error::from(sqlx::Error::PoolTimedOut).code(), ErrorCode::DatabaseUnavailable);
+        assert_eq!(Error::from(sqlx::Error::RowNotFound).code(), ErrorCode::Internal);
     }
 }

@@ -16,6 +16,8 @@ use syncline_wire::connection::{Connection, GetConnectionRequest, ListConnection
 use syncline_wire::status::code_of;
 use tonic::{Code, Status};
 
+const SOON: Duration = Duration::from_secs(20);
+
 async fn test(replica: &Replica) -> Connection {
     let request = TestConnectionRequest {
         name: "production".to_owned(),
@@ -37,26 +39,61 @@ async fn describe(replica: &Replica, objects: &[&str]) -> Result<Vec<String>, St
         connection: "production".to_owned(),
         objects: objects.iter().map(|o| (*o).to_owned()).collect(),
     };
-    replica.access.clone().describe(request).await.map(|r| r.into_inner().describes_json)
+    replica
+        .access
+        .clone()
+        .describe(request)
+        .await
+        .map(|r| r.into_inner().describes_json)
 }
 
 #[tokio::test]
 async fn applying_twice_changes_nothing_and_shows_the_connection() {
     let bench = Bench::start().await;
     let replica = bench.replica().await;
-    let first = replica.connections.clone().apply_connection(bench.document()).await.unwrap().into_inner();
+    let first = replica
+        .connections
+        .clone()
+        .apply_connection(bench.document())
+        .await
+        .unwrap()
+        .into_inner();
     assert!(first.changed);
     let shown = first.connection.unwrap();
     assert_eq!(
-        (shown.name.as_str(), shown.r#type.as_str(), shown.api_version.as_str(), shown.url.as_str()),
+        (
+            shown.name.as_str(),
+            shown.r#type.as_str(),
+            shown.api_version.as_str(),
+            shown.url.as_str()
+        ),
         ("production", "salesforce", "65.0", bench.org.url().as_str())
     );
-    assert_eq!((shown.health.as_str(), shown.org_type.as_str()), ("", ""), "nobody has asked the org yet");
-    let second = replica.connections.clone().apply_connection(bench.document()).await.unwrap().into_inner();
+    assert_eq!(
+        (shown.health.as_str(), shown.org_type.as_str()),
+        ("", ""),
+        "nobody has asked the org yet"
+    );
+    let second = replica
+        .connections
+        .clone()
+        .apply_connection(bench.document())
+        .await
+        .unwrap()
+        .into_inner();
     assert!(!second.changed);
     let mut changed = bench.document();
     changed.yaml.push_str("  requests_per_second: 7\n");
-    assert!(replica.connections.clone().apply_connection(changed).await.unwrap().into_inner().changed);
+    assert!(
+        replica
+            .connections
+            .clone()
+            .apply_connection(changed)
+            .await
+            .unwrap()
+            .into_inner()
+            .changed
+    );
 }
 
 #[tokio::test]
@@ -86,7 +123,10 @@ async fn what_cannot_be_applied_is_named_and_stores_nothing() {
         assert!(status.message().contains(says), "{status}");
         assert!(!status.message().contains(SECRET), "{status}");
     }
-    let stored: i64 = sqlx::query_scalar("select count(*) from connection").fetch_one(&bench.db).await.unwrap();
+    let stored: i64 = sqlx::query_scalar("select count(*) from connection")
+        .fetch_one(&bench.db)
+        .await
+        .unwrap();
     assert_eq!(stored, 0);
 }
 
@@ -98,7 +138,11 @@ async fn a_test_shows_who_the_org_is() {
     let production = test(&replica).await;
     assert_eq!(production.health, "Connected", "{production:?}");
     assert_eq!(
-        (production.org_type.as_str(), production.org_id.as_str(), production.org_name.as_str()),
+        (
+            production.org_type.as_str(),
+            production.org_id.as_str(),
+            production.org_name.as_str()
+        ),
         ("Production", "00Dxx0000001gEREAY", "Acme")
     );
     assert_eq!((production.api_calls_used, production.api_calls_max), (18, 15_000));
@@ -116,7 +160,10 @@ async fn wrong_credentials_are_a_health_and_not_a_failure_of_the_test() {
     wrong.secrets.insert("client_secret".to_owned(), "guessed".to_owned());
     replica.connections.clone().apply_connection(wrong).await.unwrap();
     let shown = test(&replica).await;
-    assert_eq!((shown.health.as_str(), shown.health_code.as_str()), ("Error", "AUTH_CREDENTIALS_001"));
+    assert_eq!(
+        (shown.health.as_str(), shown.health_code.as_str()),
+        ("Error", "AUTH_CREDENTIALS_001")
+    );
     assert!(!shown.health_message.is_empty() && !shown.health_message.contains("guessed"));
     replica.connections.clone().apply_connection(bench.document()).await.unwrap();
     let mended = test(&replica).await;
@@ -139,16 +186,36 @@ async fn unknown_connections_are_not_found_everywhere() {
     let replica = bench.replica().await;
     for name in ["production", "Not A Name"] {
         let name = name.to_owned();
-        let get = replica.connections.clone().get_connection(GetConnectionRequest { name: name.clone() }).await.unwrap_err();
-        let test = replica.connections.clone().test_connection(TestConnectionRequest { name: name.clone() }).await.unwrap_err();
+        let get = replica
+            .connections
+            .clone()
+            .get_connection(GetConnectionRequest { name: name.clone() })
+            .await
+            .unwrap_err();
+        let test = replica
+            .connections
+            .clone()
+            .test_connection(TestConnectionRequest { name: name.clone() })
+            .await
+            .unwrap_err();
         let report = ReportUsageRequest {
             connection: name.clone(),
             used: 1,
             max: 2,
         };
         let report = replica.access.clone().report_usage(report).await.unwrap_err();
-        for status in [get, test, report, lease(&replica, 1).await.unwrap_err(), describe(&replica, &["Account"]).await.unwrap_err()] {
-            assert_eq!((status.code(), code_of(&status)), (Code::NotFound, Some(ErrorCode::UnknownConnection)), "{status}");
+        for status in [
+            get,
+            test,
+            report,
+            lease(&replica, 1).await.unwrap_err(),
+            describe(&replica, &["Account"]).await.unwrap_err(),
+        ] {
+            assert_eq!(
+                (status.code(), code_of(&status)),
+                (Code::NotFound, Some(ErrorCode::UnknownConnection)),
+                "{status}"
+            );
         }
     }
 }
@@ -179,7 +246,10 @@ async fn connections_are_listed_in_pages() {
         page_size: 2,
         page_token: "'; drop".to_owned(),
     };
-    assert_eq!(replica.connections.clone().list_connections(bad).await.unwrap_err().code(), Code::InvalidArgument);
+    assert_eq!(
+        replica.connections.clone().list_connections(bad).await.unwrap_err().code(),
+        Code::InvalidArgument
+    );
 }
 
 #[tokio::test]
@@ -189,7 +259,9 @@ async fn describes_cost_the_org_one_request_for_all_replicas_and_callers() {
     one.connections.clone().apply_connection(bench.document()).await.unwrap();
     for answers in join_all((0..10).map(|_| describe(&one, &["Contact", "Nothing__c", "Account"]))).await {
         let answers = answers.unwrap();
-        let [contact, nothing, account] = answers.as_slice() else { panic!("{} answers", answers.len()) };
+        let [contact, nothing, account] = answers.as_slice() else {
+            panic!("{} answers", answers.len())
+        };
         assert_eq!(serde_json::from_str::<ObjectDescribe>(contact).unwrap().name.as_str(), "Contact");
         assert_eq!(nothing, "");
         assert_eq!(serde_json::from_str::<ObjectDescribe>(account).unwrap().name.as_str(), "Account");
@@ -200,15 +272,24 @@ async fn describes_cost_the_org_one_request_for_all_replicas_and_callers() {
         assert_eq!(asked.iter().filter(|o| *o == object).count(), 1, "{asked:?}");
     }
     // Older than a minute: asked again.
-    sqlx::query("update describe set read_at = read_at - interval '61 s'").execute(&bench.db).await.unwrap();
+    sqlx::query("update describe set read_at = read_at - interval '61 s'")
+        .execute(&bench.db)
+        .await
+        .unwrap();
     describe(&bench.replica().await, &["Account"]).await.unwrap();
-    assert_eq!(bench.org.script(|s| s.describe_requests.iter().filter(|o| *o == "Account").count()), 2);
+    assert_eq!(
+        bench.org.script(|s| s.describe_requests.iter().filter(|o| *o == "Account").count()),
+        2
+    );
     // Applied anew: what was learnt through the old document is not believed.
     let mut changed = bench.document();
     changed.yaml.push_str("  requests_per_second: 60\n");
     one.connections.clone().apply_connection(changed).await.unwrap();
     describe(&two, &["Account"]).await.unwrap();
-    assert_eq!(bench.org.script(|s| s.describe_requests.iter().filter(|o| *o == "Account").count()), 3);
+    assert_eq!(
+        bench.org.script(|s| s.describe_requests.iter().filter(|o| *o == "Account").count()),
+        3
+    );
 }
 
 #[tokio::test]
@@ -255,10 +336,16 @@ async fn stages_are_refused_when_the_daily_allocation_runs_out_until_the_report_
     };
     replica.access.clone().report_usage(report(14_900)).await.unwrap();
     let status = lease(&replica, 1).await.unwrap_err();
-    assert_eq!((status.code(), code_of(&status)), (Code::ResourceExhausted, Some(ErrorCode::DailyApiLimit)));
+    assert_eq!(
+        (status.code(), code_of(&status)),
+        (Code::ResourceExhausted, Some(ErrorCode::DailyApiLimit))
+    );
     assert_eq!(test(&replica).await.health, "Connected", "people still can");
     replica.access.clone().report_usage(report(14_900)).await.unwrap();
-    sqlx::query("update quota set reported_at = reported_at - interval '6 min'").execute(&bench.db).await.unwrap();
+    sqlx::query("update quota set reported_at = reported_at - interval '6 min'")
+        .execute(&bench.db)
+        .await
+        .unwrap();
     lease(&replica, 1).await.unwrap();
     replica.access.clone().report_usage(report(100)).await.unwrap();
     lease(&replica, 1).await.unwrap();
@@ -282,7 +369,10 @@ async fn a_run_has_the_same_keys_for_everybody_and_each_audience_its_own() {
     let (kek_raw, kek_clean) = (SealingKey::new([2; 32]), SealingKey::new([3; 32]));
     let raw = kek_raw.unwrap(&first.raw_wrapped, b"r-1/raw").unwrap();
     let clean = kek_clean.unwrap(&first.clean_wrapped, b"r-1/clean").unwrap();
-    assert!(clean.open(b"", &raw.seal(b"", b"x")).is_err(), "the loader's key must not open what is raw");
+    assert!(
+        clean.open(b"", &raw.seal(b"", b"x")).is_err(),
+        "the loader's key must not open what is raw"
+    );
     assert!(kek_clean.unwrap(&first.raw_wrapped, b"r-1/raw").is_err());
     assert_eq!(ask(&one, "../etc").await.unwrap_err().code(), Code::InvalidArgument);
 }
@@ -290,9 +380,11 @@ async fn a_run_has_the_same_keys_for_everybody_and_each_audience_its_own() {
 #[tokio::test]
 async fn a_database_that_is_away_is_an_answer_and_not_a_hang() {
     let bench = Bench::start().await;
-    let replica = bench.replica().await;
+    let (proxy, replica) = bench.replica_behind_proxy().await;
     replica.connections.clone().apply_connection(bench.document()).await.unwrap();
-    replica.db.close().await;
-    let answer = tokio::time::timeout(Duration::from_secs(10), lease(&replica, 1)).await.unwrap().unwrap_err();
+    proxy.refuse();
+    let answer = tokio::time::timeout(SOON, lease(&replica, 1)).await.unwrap().unwrap_err();
     assert_eq!(code_of(&answer), Some(ErrorCode::DatabaseUnavailable), "{answer}");
+    proxy.forward();
+    syncline_testkit::eventually(SOON, || async { lease(&replica, 1).await }).await;
 }

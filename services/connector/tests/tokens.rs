@@ -91,16 +91,35 @@ async fn a_rotated_refresh_token_is_stored_before_its_access_token_is_given_out(
         let token = access(&replica, &stale).await.unwrap().access_token;
         assert_eq!(token, format!("00Dxx!access-token-number-{turn}"));
     }
-    let sent: Vec<String> = bench.org.script(|s| s.token_requests.iter().map(|r| r["refresh_token"].clone()).collect());
+    let sent: Vec<String> = bench
+        .org
+        .script(|s| s.token_requests.iter().map(|r| r["refresh_token"].clone()).collect());
     assert_eq!(sent, [REFRESH, "5Aep-rotated-refresh-token-1", "5Aep-rotated-refresh-token-2"]);
     // Applying the original again must not bring back the token that is dead.
     let mut request = bench.rotating();
     bench.org.script(|s| s.rotating = Some("5Aep-rotated-refresh-token-3".to_owned()));
-    let again = replica.connections.clone().apply_connection(request.clone()).await.unwrap().into_inner();
+    let again = replica
+        .connections
+        .clone()
+        .apply_connection(request.clone())
+        .await
+        .unwrap()
+        .into_inner();
     assert!(!again.changed);
-    access(&bench.replica().await, &fingerprint("00Dxx!access-token-number-3")).await.unwrap();
+    access(&bench.replica().await, &fingerprint("00Dxx!access-token-number-3"))
+        .await
+        .unwrap();
     request.secrets.insert("refresh_token".to_owned(), "5Aep-another".to_owned());
-    assert!(replica.connections.clone().apply_connection(request).await.unwrap().into_inner().changed);
+    assert!(
+        replica
+            .connections
+            .clone()
+            .apply_connection(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .changed
+    );
 }
 
 #[tokio::test]
@@ -112,7 +131,10 @@ async fn a_renewal_goes_on_when_its_caller_goes_away() {
     let hasty = tokio::time::timeout(Duration::from_millis(50), access(&replica, "")).await;
     assert!(hasty.is_err(), "it left before the org answered");
     eventually(SOON, || async {
-        let stored: bool = sqlx::query_scalar("select token is not null from credential").fetch_one(&bench.db).await.unwrap();
+        let stored: bool = sqlx::query_scalar("select token is not null from credential")
+            .fetch_one(&bench.db)
+            .await
+            .unwrap();
         stored.then_some(()).ok_or("no token stored")
     })
     .await;
@@ -128,9 +150,15 @@ async fn stopping_waits_for_a_renewal_and_refuses_new_ones() {
     bench.org.script(|s| s.slow = Duration::from_millis(100));
     let asking = access(&replica, "");
     let stopping = async {
-        eventually(SOON, || async { (!replica.connector.is_idle()).then_some(()).ok_or("nothing under way") }).await;
+        eventually(SOON, || async {
+            (!replica.connector.is_idle()).then_some(()).ok_or("nothing under way")
+        })
+        .await;
         replica.connector.stop().await;
-        let stored: bool = sqlx::query_scalar("select token is not null from credential").fetch_one(&bench.db).await.unwrap();
+        let stored: bool = sqlx::query_scalar("select token is not null from credential")
+            .fetch_one(&bench.db)
+            .await
+            .unwrap();
         assert!(stored, "stopped before the rotated token was stored");
     };
     let (asked, ()) = tokio::join!(asking, stopping);
@@ -154,13 +182,33 @@ async fn refused_credentials_are_not_tried_again_by_every_caller() {
     let shown = GetConnectionRequest {
         name: "production".to_owned(),
     };
-    let shown = replica.connections.clone().get_connection(shown).await.unwrap().into_inner().connection.unwrap();
-    assert_eq!((shown.health.as_str(), shown.health_code.as_str()), ("Error", "AUTH_CREDENTIALS_001"));
+    let shown = replica
+        .connections
+        .clone()
+        .get_connection(shown)
+        .await
+        .unwrap()
+        .into_inner()
+        .connection
+        .unwrap();
+    assert_eq!(
+        (shown.health.as_str(), shown.health_code.as_str()),
+        ("Error", "AUTH_CREDENTIALS_001")
+    );
     // Applying mended credentials is believed at once.
     bench.org.script(|s| s.refuse = false);
     let mut request = bench.document();
     request.yaml = request.yaml.replace("client_id: app", "client_id: app2");
-    assert!(replica.connections.clone().apply_connection(request).await.unwrap().into_inner().changed);
+    assert!(
+        replica
+            .connections
+            .clone()
+            .apply_connection(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .changed
+    );
     access(&replica, "").await.unwrap();
 }
 
@@ -229,7 +277,16 @@ async fn credentials_sealed_under_another_key_say_so_and_are_mended_by_applying_
     let status = access(&stranger, "").await.unwrap_err();
     assert!(status.message().contains("credentials"), "{status}");
     assert_eq!(bench.org.token_requests(), 0);
-    assert!(stranger.connections.clone().apply_connection(bench.document()).await.unwrap().into_inner().changed);
+    assert!(
+        stranger
+            .connections
+            .clone()
+            .apply_connection(bench.document())
+            .await
+            .unwrap()
+            .into_inner()
+            .changed
+    );
     access(&stranger, "").await.unwrap();
 }
 
@@ -248,8 +305,16 @@ async fn a_deleted_connection_gives_no_more_tokens() {
         .unwrap();
     let status = access(&replica, "").await.unwrap_err();
     assert_eq!(code_of(&status), Some(ErrorCode::UnknownConnection));
-    let again = replica.connections.clone().delete_connection(DeleteConnectionRequest { name }).await.unwrap_err();
+    let again = replica
+        .connections
+        .clone()
+        .delete_connection(DeleteConnectionRequest { name })
+        .await
+        .unwrap_err();
     assert_eq!(code_of(&again), Some(ErrorCode::UnknownConnection));
-    let left: i64 = sqlx::query_scalar("select count(*) from credential").fetch_one(&bench.db).await.unwrap();
+    let left: i64 = sqlx::query_scalar("select count(*) from credential")
+        .fetch_one(&bench.db)
+        .await
+        .unwrap();
     assert_eq!(left, 0);
 }

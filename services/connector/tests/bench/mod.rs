@@ -16,7 +16,7 @@ use sqlx::postgres::PgPoolOptions;
 use syncline_batch::SealingKey;
 use syncline_connector::{Connector, Keks, MIGRATIONS, systems};
 use syncline_domain::TenantId;
-use syncline_testkit::TestDatabase;
+use syncline_testkit::{FaultProxy, TestDatabase};
 use syncline_wire::access::access_service_client::AccessServiceClient;
 use syncline_wire::connection::ApplyConnectionRequest;
 use syncline_wire::connection::connection_service_client::ConnectionServiceClient;
@@ -177,14 +177,13 @@ pub struct Replica {
     pub connections: ConnectionServiceClient<Channel>,
     pub access: AccessServiceClient<Channel>,
     pub connector: Connector,
-    pub db: PgPool,
 }
 
 impl Bench {
     pub async fn start() -> Self {
         rustls::crypto::ring::default_provider().install_default().ok();
         let database = TestDatabase::create().await;
-        let db = pool(&database).await;
+        let db = pool(database.url()).await;
         MIGRATIONS.run(&db).await.unwrap();
         Self {
             db,
@@ -195,7 +194,7 @@ impl Bench {
 
     /// A connector with a pool, memory and port of its own.
     pub async fn replica(&self) -> Replica {
-        self.replica_of(keks()).await
+        self.replica_of(keks(), self.database.url()).await
     }
 
     pub async fn replica_with_other_key(&self) -> Replica {
@@ -203,13 +202,18 @@ impl Bench {
             credentials: SealingKey::new([9; 32]),
             ..keks()
         };
-        self.replica_of(other).await
+        self.replica_of(other, self.database.url()).await
     }
 
-    async fn replica_of(&self, keks: Keks) -> Replica {
+    pub async fn replica_behind_proxy(&self) -> (FaultProxy, Replica) {
+        let (proxy, url) = FaultProxy::before(self.database.url(), 5432).await.unwrap();
+        let replica = self.replica_of(keks(), &url).await;
+        (proxy, replica)
+    }
+
+    async fn replica_of(&self, keks: Keks, database: &str) -> Replica {
         let http = systems::http_client().unwrap();
-        let db = pool(&self.database).await;
-        let connector = Connector::new(db.clone(), TenantId::single(), keks, http);
+        let connector = Connector::new(pool(database).await, TenantId::single(), keks, http);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let routes = connector.routes();
@@ -224,7 +228,6 @@ impl Bench {
             connections: ConnectionServiceClient::new(channel.clone()),
             access: AccessServiceClient::new(channel),
             connector,
-            db,
         }
     }
 
@@ -243,8 +246,11 @@ impl Bench {
         )
     }
 
-    pub fn with_secrets(&self, auth: &str, secrets: &[(&str, &str)]) -> ApplyConnectionRequest {
-        let url = self.org.url();
+    fn with_secrets(&self, auth: &str, secrets: &[(&str, &str)]) -> ApplyConnectionRequest {
+        Self::at(&self.org.url(), auth, secrets)
+    }
+
+    pub fn at(url: &str, auth: &str, secrets: &[(&str, &str)]) -> ApplyConnectionRequest {
         ApplyConnectionRequest {
             yaml: format!(
                 "apiVersion: syncline.dev/v1\nkind: Connection\nmetadata: {{name: production}}\nspec:\n  type: salesforce\n  url: {url}\n  auth: {auth}\n"
@@ -254,6 +260,7 @@ impl Bench {
     }
 }
 
-async fn pool(database: &TestDatabase) -> PgPool {
-    PgPoolOptions::new().max_connections(8).connect(database.url()).await.unwrap()
+async fn pool(url: &str) -> PgPool {
+    let options = PgPoolOptions::new().max_connections(8).acquire_timeout(Duration::from_secs(3));
+    options.connect(url).await.unwrap()
 }
