@@ -27,6 +27,8 @@ pub struct Delivery {
     pub name: Option<BatchName>,
     /// Hash of the plan under which it was made.
     pub plan: String,
+    /// How many source records it stands for.
+    pub records: u64,
     pub sealed: Bytes,
     /// Delivered before (as far as the server remembers).
     pub redelivered: bool,
@@ -167,6 +169,7 @@ fn push(message: async_nats::jetstream::Message, group: &mut Vec<Delivery>, acke
     group.push(Delivery {
         name: get(header::BATCH).and_then(|t| t.parse().ok()),
         plan: get(header::PLAN).unwrap_or_default(),
+        records: get(header::RECORDS).and_then(|t| t.parse().ok()).unwrap_or(0),
         sealed: message.payload,
         redelivered,
     });

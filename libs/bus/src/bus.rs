@@ -99,8 +99,8 @@ impl Bus {
         Ok(())
     }
 
-    /// Publishes a sealed batch and waits until it is stored. `attempt` makes the message id of a batch that is
-    /// published anew after a loss differ, or the server would swallow it as a duplicate.
+    /// Publishes a sealed batch and waits until it is stored. `records` is how many source records it stands for, so
+    /// that they can be accounted for even if it never opens.
     ///
     /// # Errors
     /// [`BusError::Full`] when the partition's room is used up: wait and publish again.
@@ -110,14 +110,15 @@ impl Bus {
         tenant: &TenantId,
         name: &BatchName,
         plan: &str,
-        attempt: u32,
+        records: u64,
         sealed: Bytes,
     ) -> Result<(), BusError> {
         let mut headers = HeaderMap::new();
         let text = name.to_string();
-        headers.insert(header::MESSAGE_ID, format!("{audience}/{text}/{attempt}").as_str());
+        headers.insert(header::MESSAGE_ID, format!("{audience}/{text}").as_str());
         headers.insert(header::BATCH, text.as_str());
         headers.insert(header::PLAN, plan);
+        headers.insert(header::RECORDS, records.to_string().as_str());
         self.publish(subjects::batch(audience, tenant, name), headers, sealed).await
     }
 

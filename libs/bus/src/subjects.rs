@@ -105,4 +105,6 @@ pub mod header {
     pub const CAUSE: &str = "Syncline-Cause";
     pub const ATTEMPTS: &str = "Syncline-Attempts";
     pub const OBJECT: &str = "Syncline-Object";
+    /// How many source records a batch stands for.
+    pub const RECORDS: &str = "Syncline-Records";
 }

@@ -86,7 +86,7 @@ impl Publishing<'_> {
     }
 
     /// Publishes a recorded batch and confirms it.
-    pub async fn publish(&self, seq: i32, bytes: Vec<u8>) -> Result<Published, StageError> {
+    pub async fn publish(&self, seq: i32, records: usize, bytes: Vec<u8>) -> Result<Published, StageError> {
         let name = self.name(seq)?;
         let bytes = Bytes::from(bytes);
         let deadline = tokio::time::Instant::now() + ROOM_WAIT;
@@ -94,7 +94,14 @@ impl Publishing<'_> {
             let sent = self
                 .platform
                 .bus
-                .publish_batch(Audience::Raw, &self.work.tenant, &name, &self.plan_hash, 0, bytes.clone())
+                .publish_batch(
+                    Audience::Raw,
+                    &self.work.tenant,
+                    &name,
+                    &self.plan_hash,
+                    records as u64,
+                    bytes.clone(),
+                )
                 .await;
             match sent {
                 Ok(()) => break,

@@ -274,7 +274,7 @@ impl Pages<'_> {
     }
 
     async fn publish(&mut self, seq: i32, sealed: Sealed) -> Result<Option<Outcome>, StageError> {
-        let published = self.publishing.publish(seq, sealed.bytes).await?;
+        let published = self.publishing.publish(seq, sealed.rows, sealed.bytes).await?;
         if self.told.elapsed() > TOTALS_EVERY || !matches!(published, Published::Yes) {
             self.tell().await?;
         }

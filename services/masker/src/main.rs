@@ -1,1 +1,7 @@
-fn main() {}
+//! The masker's binary.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    syncline_runtime::main("masker", syncline_masker::run)
+}

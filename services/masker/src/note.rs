@@ -1,0 +1,17 @@
+//! The note that travels inside a clean batch: what the loader needs to know and cannot see in the rows.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+/// Read by the loader under the same names; the contract is this JSON form.
+#[derive(Debug, Default, Serialize)]
+pub struct Note {
+    /// Source records that the batch stands for.
+    pub read: u64,
+    /// Records that were given up with a dead letter.
+    pub dead: u64,
+    /// Source key -> field -> keyed fingerprint of the original of a masked value, for a sample of the records. After
+    /// loading, the target's value must have another fingerprint.
+    pub sample: BTreeMap<String, BTreeMap<String, String>>,
+}

@@ -1,0 +1,126 @@
+//! The masker's SQL.
+
+use sqlx::{PgConnection, PgExecutor, Row};
+use syncline_domain::{BatchName, ObjectName, RunId};
+
+use crate::masking::FieldCount;
+
+fn number(n: u32) -> i32 {
+    i32::try_from(n).unwrap_or(i32::MAX)
+}
+
+/// Counts an attempt; answers how many there have been and whether the batch is done.
+pub async fn batch_attempt(db: impl PgExecutor<'_>, name: &BatchName) -> Result<(i32, bool), sqlx::Error> {
+    let row = sqlx::query(
+        "insert into batch (run, object, partition, generation, seq, attempts) values ($1, $2, $3, $4, $5, 1)
+         on conflict (run, object, partition, generation, seq) do update set attempts = batch.attempts + 1
+         returning attempts, done",
+    )
+    .bind(name.run.as_str())
+    .bind(name.object.as_str())
+    .bind(number(name.partition))
+    .bind(number(name.generation))
+    .bind(number(name.seq))
+    .fetch_one(db)
+    .await?;
+    Ok((row.get(0), row.get(1)))
+}
+
+/// Marks a batch as done; false when it was already.
+pub async fn batch_done(tx: &mut PgConnection, name: &BatchName, records: i64, bytes: i64) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query(
+        "update batch set done = true, records = $6, bytes = $7
+         where run = $1 and object = $2 and partition = $3 and generation = $4 and seq = $5 and not done",
+    )
+    .bind(name.run.as_str())
+    .bind(name.object.as_str())
+    .bind(number(name.partition))
+    .bind(number(name.generation))
+    .bind(number(name.seq))
+    .bind(records)
+    .bind(bytes)
+    .execute(tx)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+pub async fn end_record(tx: &mut PgConnection, name: &BatchName, batches: u32, records: u64) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "insert into partition_end (run, object, partition, generation, batches, records) values ($1, $2, $3, $4, $5, $6) on conflict do nothing",
+    )
+    .bind(name.run.as_str())
+    .bind(name.object.as_str())
+    .bind(number(name.partition))
+    .bind(number(name.generation))
+    .bind(number(batches))
+    .bind(i64::try_from(records).unwrap_or(i64::MAX))
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Whether some generation of the object has ended and all its batches are done.
+pub async fn is_complete(db: impl PgExecutor<'_>, run: &RunId, object: &ObjectName) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar(
+        "select exists (select 1 from partition_end e where e.run = $1 and e.object = $2 and e.batches <=
+           (select count(*) from batch b where b.run = e.run and b.object = e.object and b.partition = e.partition
+              and b.generation = e.generation and b.seq < e.batches and b.done))",
+    )
+    .bind(run.as_str())
+    .bind(object.as_str())
+    .fetch_one(db)
+    .await
+}
+
+pub async fn counts_add(tx: &mut PgConnection, run: &RunId, object: &ObjectName, counts: &[FieldCount]) -> Result<(), sqlx::Error> {
+    let fields: Vec<&str> = counts.iter().map(|c| c.field.as_str()).collect();
+    let strategies: Vec<&str> = counts.iter().map(|c| c.strategy.as_str()).collect();
+    let masked: Vec<i64> = counts.iter().map(|c| c.masked).collect();
+    let empty: Vec<i64> = counts.iter().map(|c| c.empty).collect();
+    let unchanged: Vec<i64> = counts.iter().map(|c| c.unchanged).collect();
+    sqlx::query(
+        "insert into field_count (run, object, field, strategy, masked, empty, unchanged)
+         select $1, $2, * from unnest($3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[])
+         on conflict (run, object, field) do update set masked = field_count.masked + excluded.masked,
+           empty = field_count.empty + excluded.empty, unchanged = field_count.unchanged + excluded.unchanged",
+    )
+    .bind(run.as_str())
+    .bind(object.as_str())
+    .bind(&fields)
+    .bind(&strategies)
+    .bind(&masked)
+    .bind(&empty)
+    .bind(&unchanged)
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+pub async fn counts_get(db: impl PgExecutor<'_>, run: &RunId, object: &ObjectName) -> Result<Vec<FieldCount>, sqlx::Error> {
+    let rows =
+        sqlx::query("select field, strategy, masked, empty, unchanged from field_count where run = $1 and object = $2 order by field")
+            .bind(run.as_str())
+            .bind(object.as_str())
+            .fetch_all(db)
+            .await?;
+    let row = |r: sqlx::postgres::PgRow| FieldCount {
+        field: r.get(0),
+        strategy: r.get(1),
+        masked: r.get(2),
+        empty: r.get(3),
+        unchanged: r.get(4),
+    };
+    Ok(rows.into_iter().map(row).collect())
+}
+
+/// Done so far: batches, records, bytes.
+pub async fn totals(db: impl PgExecutor<'_>, run: &RunId, object: &ObjectName) -> Result<(i64, i64, i64), sqlx::Error> {
+    let row = sqlx::query(
+        "select count(*), coalesce(sum(records), 0)::bigint, coalesce(sum(bytes), 0)::bigint from batch where run = $1 and object = $2 and done",
+    )
+    .bind(run.as_str())
+    .bind(object.as_str())
+    .fetch_one(db)
+    .await?;
+    Ok((row.get(0), row.get(1), row.get(2)))
+}

@@ -1,0 +1,353 @@
+//! Draining an object's raw batches: open, mask, seal, publish, count, acknowledge.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow_array::RecordBatch;
+use async_trait::async_trait;
+use bytes::Bytes;
+use sqlx::PgConnection;
+use syncline_batch::{BATCH_BYTES_MAX, Body, SealingKey, open, seal_data, seal_end};
+use syncline_bus::{Audience, BusError, Delivery, GroupLimits, Handled, RunOnce};
+use syncline_domain::{BatchName, ErrorCode};
+use syncline_runtime::plans::{PinnedPlan, Plans};
+use syncline_runtime::worker::{Stage, Work};
+use syncline_runtime::{Outcome, Platform, StageError, outbox};
+use syncline_wire::event::run_event::Fact;
+use syncline_wire::event::{MaskTotals, StageTotals};
+
+use crate::masking::{FieldCount, Masking};
+use crate::note::Note;
+use crate::store;
+
+/// Deliveries of one batch before it is set aside.
+const ATTEMPTS_MAX: i32 = 5;
+/// Batches of one object that are worked on together. A batch that was delivered before comes alone.
+const GROUP_MAX: usize = 4;
+const IDLE_WAIT: Duration = Duration::from_millis(300);
+/// Without a batch for this long the lease is given back.
+const IDLE_MAX: Duration = Duration::from_secs(5);
+const ROOM_WAIT: Duration = Duration::from_secs(4);
+const ROOM_PAUSE: Duration = Duration::from_millis(40);
+const TOTALS_EVERY: Duration = Duration::from_millis(400);
+
+/// The stage.
+pub struct Transforming {
+    platform: Platform,
+    plans: Plans,
+    mask_key: [u8; 32],
+    digest_key: [u8; 32],
+}
+
+/// Everything that one object's batches need.
+struct Context {
+    platform: Platform,
+    work: Work,
+    pinned: Arc<PinnedPlan>,
+    masking: Arc<Masking>,
+    raw: SealingKey,
+    clean: SealingKey,
+}
+
+/// A clean batch, ready to be published, and what it adds to the books.
+struct Clean {
+    messages: Vec<(BatchName, u64, Vec<u8>)>,
+    records: u64,
+    counts: Vec<FieldCount>,
+    end: Option<(u32, u64)>,
+}
+
+impl Transforming {
+    pub fn new(platform: &Platform) -> anyhow::Result<Self> {
+        Ok(Self {
+            platform: platform.clone(),
+            plans: Plans::new(platform),
+            mask_key: platform.keys.mask()?,
+            digest_key: platform.keys.digest()?,
+        })
+    }
+
+    async fn tell(&self, work: &Work) -> Result<(), StageError> {
+        let object = work.object()?;
+        let (batches, records, bytes) = store::totals(&self.platform.db, work.run(), object).await?;
+        let number = |n: i64| u64::try_from(n).unwrap_or(0);
+        let totals = StageTotals {
+            stage: "masker".to_owned(),
+            object: object.to_string(),
+            batches: number(batches),
+            records: number(records),
+            bytes: number(bytes),
+            api_calls: 0,
+            expected: 0,
+        };
+        if let Err(error) = self.platform.bus.publish_event(&work.event(Fact::StageTotals(totals))).await {
+            tracing::warn!(%error, "totals could not be told; the next ones will be");
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Stage for Transforming {
+    async fn work(&self, work: &Work) -> Result<Outcome, StageError> {
+        let pinned = self.plans.get(work.run()).await?;
+        let name = work.object()?.clone();
+        let object = pinned.plan.object(name.as_str());
+        let object = object.ok_or_else(|| StageError::new(ErrorCode::Internal, format!("{name} is not in the plan")))?;
+        let context = Arc::new(Context {
+            platform: self.platform.clone(),
+            work: work.clone(),
+            masking: Arc::new(Masking::new(object, &self.mask_key, &self.digest_key)?),
+            raw: self.plans.raw_key(work.run()).await?,
+            clean: self.plans.clean_key(work.run()).await?,
+            pinned: Arc::clone(&pinned),
+        });
+        let consumer = self
+            .platform
+            .bus
+            .batches("masker", Audience::Raw, &work.tenant, work.run(), &name)
+            .await?;
+        let mut last_work = Instant::now();
+        let mut told = Instant::now();
+        loop {
+            if work.stop.is_cancelled() {
+                return Ok(Outcome::Stopped);
+            }
+            let mut failure = None;
+            let limits = GroupLimits {
+                messages_max: GROUP_MAX,
+                wait: IDLE_WAIT,
+            };
+            let ran = consumer.run_once(limits, |group| handle(&context, group, &mut failure)).await?;
+            if let Some(outcome) = failure {
+                self.tell(work).await?;
+                return outcome;
+            }
+            match ran {
+                RunOnce::Handled(_) => last_work = Instant::now(),
+                RunOnce::Idle if store::is_complete(&self.platform.db, work.run(), &name).await? => {
+                    self.platform.bus.forget_batches("masker", Audience::Raw, work.run(), &name).await?;
+                    self.tell(work).await?;
+                    return Ok(Outcome::Done { with_errors: false });
+                }
+                RunOnce::Idle if last_work.elapsed() > IDLE_MAX => {
+                    return Ok(Outcome::Yielded {
+                        reason: "nothing extracted yet".to_owned(),
+                    });
+                }
+                RunOnce::Idle => {}
+            }
+            if told.elapsed() > TOTALS_EVERY {
+                self.tell(work).await?;
+                told = Instant::now();
+            }
+        }
+    }
+
+    async fn finishing(&self, work: &Work, tx: &mut PgConnection) -> Result<(), StageError> {
+        let object = work.object()?;
+        for count in store::counts_get(&mut *tx, work.run(), object).await? {
+            let number = |n: i64| u64::try_from(n).unwrap_or(0);
+            let fact = MaskTotals {
+                object: object.to_string(),
+                field: count.field,
+                strategy: count.strategy,
+                masked: number(count.masked),
+                null: number(count.empty),
+                unchanged: number(count.unchanged),
+            };
+            outbox::event(&mut *tx, &work.event(Fact::MaskTotals(fact))).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Handles a group one by one; the first that cannot go on ends the group, and the rest is delivered again.
+async fn handle(context: &Arc<Context>, group: Vec<Delivery>, failure: &mut Option<Result<Outcome, StageError>>) -> Vec<Handled> {
+    let mut handled = Vec::with_capacity(group.len());
+    for delivery in group {
+        match one(context, delivery).await {
+            Ok(Step::Handled(outcome)) => handled.push(outcome),
+            Ok(Step::Out(outcome)) => {
+                *failure = Some(Ok(outcome));
+                handled.push(Handled::Retry { after: Duration::ZERO });
+                break;
+            }
+            Err(error) => {
+                *failure = Some(Err(error));
+                handled.push(Handled::Retry {
+                    after: Duration::from_secs(1),
+                });
+                break;
+            }
+        }
+    }
+    handled
+}
+
+enum Step {
+    Handled(Handled),
+    Out(Outcome),
+}
+
+async fn one(context: &Arc<Context>, delivery: Delivery) -> Result<Step, StageError> {
+    let Some(name) = delivery.name.clone() else {
+        tracing::error!("a message without a batch name was dropped from RAW");
+        return Ok(Step::Handled(Handled::Dead));
+    };
+    let (attempts, done) = store::batch_attempt(&context.platform.db, &name).await?;
+    if done {
+        return Ok(Step::Handled(Handled::Done));
+    }
+    if delivery.plan != context.pinned.hash {
+        return Err(StageError::new(
+            ErrorCode::DescribeChanged,
+            format!("batch {name} was made under another plan"),
+        ));
+    }
+    let (clean, answer) = if attempts > ATTEMPTS_MAX {
+        let cause = format!("not transformed in {ATTEMPTS_MAX} attempts");
+        tracing::error!(batch = %name, "a batch is set aside");
+        let bus = &context.platform.bus;
+        bus.publish_dead(
+            "masker",
+            &context.work.tenant,
+            &name,
+            ErrorCode::DeadLetter,
+            &cause,
+            attempts.unsigned_abs(),
+            delivery.sealed.clone(),
+        )
+        .await?;
+        (context.given_up(&name, delivery.records)?, Handled::Dead)
+    } else {
+        let context = Arc::clone(context);
+        let (name, sealed) = (name.clone(), delivery.sealed.clone());
+        let cleaned = tokio::task::spawn_blocking(move || context.clean(&name, &sealed)).await;
+        let cleaned = cleaned.map_err(|_| StageError::new(ErrorCode::Internal, "masking a batch panicked"))?;
+        (cleaned?, Handled::Done)
+    };
+    let mut bytes = 0;
+    for (name, records, sealed) in clean.messages {
+        bytes += sealed.len();
+        if let Some(out) = context.publish(&name, records, sealed.into()).await? {
+            return Ok(Step::Out(out));
+        }
+    }
+    let mut tx = context.platform.db.begin().await?;
+    context.work.lease.guard(&mut tx).await?;
+    if store::batch_done(
+        &mut tx,
+        &name,
+        i64::try_from(clean.records).unwrap_or(0),
+        i64::try_from(bytes).unwrap_or(0),
+    )
+    .await?
+    {
+        store::counts_add(&mut tx, &name.run, &name.object, &clean.counts).await?;
+        if let Some((batches, records)) = clean.end {
+            store::end_record(&mut tx, &name, batches, records).await?;
+        }
+    }
+    tx.commit().await?;
+    Ok(Step::Handled(answer))
+}
+
+impl Context {
+    /// Opens, masks and seals. CPU only.
+    fn clean(&self, name: &BatchName, sealed: &[u8]) -> Result<Clean, StageError> {
+        let internal = |e: syncline_batch::BodyError| StageError::new(ErrorCode::Internal, format!("batch {name}: {e}"));
+        match open(&self.raw, name, sealed).map_err(internal)? {
+            Body::End { batches, records } => Ok(Clean {
+                messages: vec![(name.clone(), 0, seal_end(&self.clean, name, batches, records))],
+                records: 0,
+                counts: Vec::new(),
+                end: Some((batches, records)),
+            }),
+            Body::Data { rows, .. } => {
+                let masked = self.masking.mask(&rows)?;
+                let records = masked.note.read;
+                Ok(Clean {
+                    messages: self.seal(name, &masked.rows, &masked.note)?,
+                    records,
+                    counts: masked.counts,
+                    end: None,
+                })
+            }
+        }
+    }
+
+    /// Seals masked rows in as many parts as they need to fit the bus.
+    fn seal(&self, name: &BatchName, rows: &RecordBatch, note: &Note) -> Result<Vec<(BatchName, u64, Vec<u8>)>, StageError> {
+        let internal = |e: &dyn std::fmt::Display| StageError::new(ErrorCode::Internal, format!("batch {name}: {e}"));
+        for parts in [1_u16, 2, 4, 8, 16] {
+            let per_part = rows.num_rows().div_ceil(usize::from(parts)).max(1);
+            let mut messages = Vec::with_capacity(usize::from(parts));
+            for part in 0..parts {
+                let start = (usize::from(part) * per_part).min(rows.num_rows());
+                let slice = rows.slice(start, per_part.min(rows.num_rows() - start));
+                // The note goes with the first part, so that it counts once.
+                let note = if part == 0 {
+                    Note {
+                        read: note.read,
+                        dead: note.dead,
+                        sample: note.sample.clone(),
+                    }
+                } else {
+                    Note::default()
+                };
+                let note = serde_json::to_vec(&note).map_err(|e| internal(&e))?;
+                let name = name.with_part(part, parts);
+                let sealed = seal_data(&self.clean, &name, &slice, &note).map_err(|e| internal(&e))?;
+                messages.push((name, slice.num_rows() as u64, sealed));
+            }
+            if messages.iter().all(|(_, _, sealed)| sealed.len() <= BATCH_BYTES_MAX) {
+                return Ok(messages);
+            }
+        }
+        Err(StageError::new(
+            ErrorCode::RecordTooLarge,
+            format!("batch {name} does not fit the bus in sixteen parts"),
+        ))
+    }
+
+    /// The clean batch of one that was given up: empty, but it stands for its records.
+    fn given_up(&self, name: &BatchName, records: u64) -> Result<Clean, StageError> {
+        let object = self.pinned.plan.object(name.object.as_str());
+        let fields = object.map(|o| o.fields.as_slice()).unwrap_or_default();
+        let empty = RecordBatch::new_empty(syncline_connect::schema::batch_schema(fields));
+        let note = Note {
+            read: records,
+            dead: records,
+            ..Note::default()
+        };
+        Ok(Clean {
+            messages: self.seal(name, &empty, &note)?,
+            records,
+            counts: Vec::new(),
+            end: None,
+        })
+    }
+
+    async fn publish(&self, name: &BatchName, records: u64, sealed: Bytes) -> Result<Option<Outcome>, StageError> {
+        let deadline = Instant::now() + ROOM_WAIT;
+        loop {
+            let sent = self
+                .platform
+                .bus
+                .publish_batch(Audience::Clean, &self.work.tenant, name, &self.pinned.hash, records, sealed.clone())
+                .await;
+            match sent {
+                Ok(()) => return Ok(None),
+                Err(BusError::Full { .. }) if self.work.stop.is_cancelled() => return Ok(Some(Outcome::Stopped)),
+                Err(BusError::Full { .. }) if Instant::now() >= deadline => {
+                    return Ok(Some(Outcome::Yielded {
+                        reason: "no room on the bus: the loader has not taken this object's batches yet".to_owned(),
+                    }));
+                }
+                Err(BusError::Full { .. }) => tokio::time::sleep(ROOM_PAUSE).await,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
