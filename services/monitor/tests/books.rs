@@ -217,7 +217,7 @@ fn permutations(items: Vec<Fact>) -> Vec<Vec<Fact>> {
         }
         for i in 0..k {
             walk(items, k - 1, out);
-            items.swap(if k % 2 == 0 { i } else { 0 }, k - 1);
+            items.swap(if k.is_multiple_of(2) { i } else { 0 }, k - 1);
         }
     }
     let mut out = Vec::new();

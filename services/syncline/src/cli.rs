@@ -1,0 +1,276 @@
+//! The arguments.
+
+use std::convert::Infallible;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use secrecy::SecretString;
+
+use crate::exit::EXIT_CODES;
+use crate::output::Format;
+
+/// Where `syncline dev` listens unless told otherwise.
+pub const GATEWAY_DEFAULT: &str = "http://127.0.0.1:7600";
+
+/// Refreshes orgs from each other: checked before, masked on the way, accounted for to the last record.
+#[derive(Parser)]
+#[command(name = "syncline", version, after_help = EXIT_CODES, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Args)]
+pub struct Global {
+    /// Where the gateway is
+    #[arg(long, global = true, value_name = "URL", env = "SYNCLINE_GATEWAY_URL", default_value = GATEWAY_DEFAULT)]
+    pub gateway: String,
+    /// API token; better given by the environment, where process lists don't show it
+    #[arg(long, global = true, env = "SYNCLINE_GATEWAY_TOKEN", hide_env_values = true, value_parser = secret)]
+    pub token: Option<SecretString>,
+    /// Form of the results on stdout; messages go to stderr
+    #[arg(short, long, global = true, value_enum, default_value_t)]
+    pub output: Format,
+}
+
+fn secret(text: &str) -> Result<SecretString, Infallible> {
+    Ok(SecretString::from(text))
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Run every service in one process
+    Dev(Dev),
+    /// Manage connections to orgs
+    #[command(subcommand)]
+    Connection(Connection),
+    /// Store definitions: connections first, then syncs; nothing when any document is not valid
+    Apply(Apply),
+    /// Analyse a sync without running it: issues and plan; exits with 2 on a fatal issue
+    Check {
+        /// Name of the sync
+        sync: String,
+    },
+    /// Run a sync
+    Run(Run),
+    /// List runs, look at one, steer one
+    Runs(Runs),
+    /// What became of every record of a run
+    Report {
+        /// A run's id, or `latest`
+        #[arg(default_value = LATEST)]
+        run: String,
+    },
+    /// Messages that no retry could save
+    DeadLetters(DeadLetters),
+    /// Print the version
+    Version,
+}
+
+/// The newest run, whichever it is.
+pub const LATEST: &str = "latest";
+
+#[derive(Args)]
+pub struct Dev {
+    /// Directory of the keys: files kek-raw, kek-clean, credentials, digest and mask of 64 hexadecimal digits each
+    #[arg(long, value_name = "DIR", env = "SYNCLINE_KEYS_DIR")]
+    pub keys_dir: Option<PathBuf>,
+    /// Make the keys that are missing in that directory; done anyway when it is the default, .local/keys
+    #[arg(long)]
+    pub init_keys: bool,
+    /// Write the gateway's address into this file once every service is ready
+    #[arg(long, value_name = "FILE")]
+    pub ready_file: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+pub enum Connection {
+    /// Store a connection, its secret sealed
+    Add(ConnectionAdd),
+    /// List connections and their health
+    List,
+    /// Sign in, ask the org who it is
+    Test { name: String },
+    /// Forget a connection
+    Delete { name: String },
+}
+
+#[derive(Args)]
+pub struct ConnectionAdd {
+    /// Name of the connection
+    #[arg(required_unless_present = "file", conflicts_with = "file")]
+    pub name: Option<String>,
+    /// A file with documents of kind Connection; `-` is stdin
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Where tokens are had: the login host or My Domain
+    #[arg(long, required_unless_present = "file", conflicts_with = "file")]
+    pub url: Option<String>,
+    /// How to sign in; the other flows are given by a file
+    #[arg(long, value_enum, default_value_t, conflicts_with = "file")]
+    pub flow: Flow,
+    /// The connected app's consumer key
+    #[arg(long, required_unless_present = "file", conflicts_with = "file")]
+    pub client_id: Option<String>,
+    /// Environment variable that holds the client secret
+    #[arg(long, value_name = "VAR", conflicts_with_all = ["file", "client_secret_file"], required_unless_present_any = ["file", "client_secret_file"])]
+    pub client_secret_env: Option<String>,
+    /// File that holds the client secret
+    #[arg(long, value_name = "FILE", conflicts_with = "file")]
+    pub client_secret_file: Option<String>,
+    /// API version, such as 65.0
+    #[arg(long, value_name = "VERSION", conflicts_with = "file")]
+    pub api_version: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum Flow {
+    #[default]
+    ClientCredentials,
+}
+
+#[derive(Args)]
+pub struct Apply {
+    /// Files with one or more documents; `-` is stdin
+    #[arg(short, long = "file", value_name = "FILE", required = true, num_args = 1..)]
+    pub files: Vec<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct Run {
+    /// Name of the sync
+    pub sync: String,
+    /// Follow the run to its end; Ctrl-C stops following, not the run
+    #[arg(short, long)]
+    pub watch: bool,
+    /// The same key submits the same run once
+    #[arg(long, value_name = "KEY")]
+    pub idempotency_key: Option<String>,
+}
+
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Runs {
+    #[command(subcommand)]
+    pub command: Option<RunsCommand>,
+    /// Only runs of this sync
+    #[arg(long)]
+    pub sync: Option<String>,
+    /// At most so many, newest first
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub limit: u32,
+}
+
+#[derive(Subcommand)]
+pub enum RunsCommand {
+    /// Where a run stands
+    Show { run: String },
+    /// Follow a run to its end
+    Watch { run: String },
+    /// Cancel a run
+    Cancel { run: String },
+    /// Pause a run
+    Pause { run: String },
+    /// Go on with a paused run
+    Resume { run: String },
+    /// Approve the plan of a run that waits for it
+    Approve { run: String },
+}
+
+#[derive(Args)]
+pub struct DeadLetters {
+    /// Only those of this run
+    #[arg(long)]
+    pub run: Option<String>,
+    /// At most so many, newest first
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub limit: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn the_arguments_do_not_contradict_themselves() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn output_and_gateway_stand_before_or_behind_the_command() {
+        for line in [
+            "syncline -o json --gateway http://h:1 report latest",
+            "syncline report latest -o json --gateway http://h:1",
+            "syncline runs show r-1 --output json --gateway http://h:1",
+        ] {
+            let cli = parse(line).unwrap();
+            assert_eq!(cli.global.output, Format::Json, "{line}");
+            assert_eq!(cli.global.gateway, "http://h:1", "{line}");
+        }
+    }
+
+    #[test]
+    fn a_report_is_of_the_latest_run_unless_told_otherwise() {
+        let Command::Report { run } = parse("syncline report").unwrap().command else {
+            panic!("a report")
+        };
+        assert_eq!(run, LATEST);
+    }
+
+    #[test]
+    fn several_files_are_applied_at_once() {
+        let Command::Apply(apply) = parse("syncline apply -f a.yaml b.yaml -f c.yaml").unwrap().command else {
+            panic!("an apply")
+        };
+        assert_eq!(apply.files.len(), 3);
+        assert!(parse("syncline apply").is_err());
+    }
+
+    #[test]
+    fn a_connection_comes_from_a_file_or_from_flags() {
+        for good in [
+            "syncline connection add -f c.yaml",
+            "syncline connection add prod --url https://x --client-id id --client-secret-env VAR",
+            "syncline connection add prod --url https://x --flow client_credentials --client-id id --client-secret-file f --api-version 65.0",
+        ] {
+            assert!(parse(good).is_ok(), "{good}: {}", parse(good).err().unwrap());
+        }
+        for bad in [
+            "syncline connection add",
+            "syncline connection add prod",
+            "syncline connection add prod -f c.yaml",
+            "syncline connection add prod --url https://x --client-id id",
+            "syncline connection add prod --url https://x --client-id id --client-secret-env A --client-secret-file B",
+            "syncline connection add prod --url https://x --flow guess --client-id id --client-secret-env A",
+        ] {
+            assert_eq!(parse(bad).err().map(|e| e.exit_code()), Some(2), "{bad}");
+        }
+    }
+
+    #[test]
+    fn runs_lists_or_steers() {
+        assert!(matches!(
+            parse("syncline runs --sync s --limit 5").unwrap().command,
+            Command::Runs(Runs {
+                command: None,
+                limit: 5,
+                ..
+            })
+        ));
+        for action in ["show", "watch", "cancel", "pause", "resume", "approve"] {
+            assert!(parse(&format!("syncline runs {action} r-1")).is_ok());
+            assert!(parse(&format!("syncline runs {action}")).is_err());
+        }
+        assert!(parse("syncline runs --limit 0").is_err());
+    }
+}

@@ -1,0 +1,64 @@
+//! One file per command: ask, then show.
+
+pub mod apply;
+pub mod check;
+pub mod connection;
+pub mod dead_letters;
+pub mod dev;
+pub mod report;
+pub mod run;
+pub mod runs;
+pub mod version;
+
+use crate::cli::{Cli, Command};
+use crate::client::Gateway;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::output::Output;
+
+/// What every command is given.
+pub struct Context {
+    pub gateway: Gateway,
+    pub output: Output,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// What went wrong, ready to be shown.
+pub fn run(cli: Cli) -> Result<Exit, CliError> {
+    let output = Output { format: cli.global.output };
+    match cli.command {
+        Command::Version => version::run(output),
+        Command::Dev(dev) => dev::run(dev, cli.global.token, output),
+        command => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(async {
+                let context = Context {
+                    gateway: Gateway::new(&cli.global.gateway, cli.global.token.as_ref())?,
+                    output,
+                };
+                remote(&context, command).await
+            })
+        }
+    }
+}
+
+/// Commands that ask the gateway.
+async fn remote(context: &Context, command: Command) -> Result<Exit, CliError> {
+    match command {
+        Command::Connection(command) => connection::run(context, command).await,
+        Command::Apply(arguments) => apply::run(context, &arguments.files).await,
+        Command::Check { sync } => check::run(context, sync).await,
+        Command::Run(arguments) => run::run(context, arguments).await,
+        Command::Runs(arguments) => runs::run(context, arguments).await,
+        Command::Report { run } => report::run(context, &run).await,
+        Command::DeadLetters(arguments) => dead_letters::run(context, arguments).await,
+        Command::Dev(_) | Command::Version => Ok(Exit::Ok),
+    }
+}
+
+/// An answer without its content is a fault of the service.
+fn missing(what: &str) -> CliError {
+    CliError::coded(syncline_domain::ErrorCode::Internal, format!("the answer holds no {what}"))
+}

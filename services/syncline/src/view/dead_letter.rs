@@ -1,0 +1,51 @@
+//! Dead letters: their cause, never their content.
+
+use serde_json::{Value, json};
+use syncline_wire::monitor::DeadLetter;
+
+use super::{dash, moment_json};
+use crate::figures::{grouped, moment};
+use crate::table::Table;
+
+#[must_use]
+pub fn table(total: u64, letters: &[DeadLetter]) -> String {
+    let mut text = match total {
+        0 => return "no dead letters\n".to_owned(),
+        1 => "1 dead letter\n".to_owned(),
+        n => format!("{} dead letters\n", grouped(n)),
+    };
+    let mut table = Table::new(&[">id", "at (UTC)", "run", "stage", "object", ">attempts", "code", "cause", "batch"]);
+    for l in letters {
+        table.row([
+            l.id.to_string().as_str(),
+            &moment(l.at.as_ref()),
+            &l.run,
+            &l.stage,
+            dash(&l.object),
+            &l.attempts.to_string(),
+            dash(&l.code),
+            dash(&l.cause),
+            dash(&l.batch),
+        ]);
+    }
+    text.push_str(&table.render(0));
+    let shown = letters.len() as u64;
+    if shown < total {
+        text.push_str(&format!("... and {} older ones; see --limit\n", grouped(total - shown)));
+    }
+    text
+}
+
+#[must_use]
+pub fn to_json(total: u64, letters: &[DeadLetter]) -> Value {
+    let letters: Vec<Value> = letters
+        .iter()
+        .map(|l| {
+            json!({
+                "id": l.id, "run": l.run, "stage": l.stage, "object": l.object, "batch": l.batch, "code": l.code,
+                "cause": l.cause, "attempts": l.attempts, "at": moment_json(l.at.as_ref()),
+            })
+        })
+        .collect();
+    json!({"total": total, "dead_letters": letters})
+}
