@@ -1,0 +1,117 @@
+//! From a run or a sync to its plan: fetch the definition, gather facts, build.
+
+use std::sync::Arc;
+
+use syncline_connect::retry::RetryPolicy;
+use syncline_connect::{Access, ConnectError};
+use syncline_domain::plan::Plan;
+use syncline_domain::spec::{Document, SyncSpec, read_document};
+use syncline_domain::{ConnectionName, RunId, SyncName};
+use syncline_runtime::Platform;
+use syncline_runtime::access::ServiceAccess;
+use syncline_runtime::rpc::with_trace;
+use syncline_salesforce::{Salesforce, http_client};
+use syncline_wire::run::GetRunRequest;
+use syncline_wire::run::run_service_client::RunServiceClient;
+use syncline_wire::sync::GetSyncRequest;
+use syncline_wire::sync::sync_service_client::SyncServiceClient;
+
+use crate::build::{Request, build};
+use crate::error::Error;
+use crate::gather::gather;
+use crate::org::Connected;
+
+/// Builds plans. Clones share the pool of connections.
+#[derive(Clone)]
+pub struct Analyzer {
+    platform: Platform,
+    http: reqwest::Client,
+    policy: RetryPolicy,
+}
+
+/// A plan, and whether a person has to approve it.
+pub struct Analysis {
+    pub plan: Plan,
+    pub review: bool,
+}
+
+impl Analyzer {
+    /// # Errors
+    /// When the HTTP client cannot be set up.
+    pub fn new(platform: &Platform) -> Result<Self, ConnectError> {
+        let policy = RetryPolicy::default();
+        Ok(Self {
+            platform: platform.clone(),
+            http: http_client(&policy)?,
+            policy,
+        })
+    }
+
+    /// Analyses the version of the sync that a run executes.
+    ///
+    /// # Errors
+    /// [`Error`] when the definition or one end cannot be had.
+    pub async fn run(&self, run: &RunId) -> Result<Analysis, Error> {
+        let mut runs = RunServiceClient::new(with_trace(self.platform.peers.coordinator.clone()));
+        let answer = runs
+            .get_run(GetRunRequest { id: run.to_string() })
+            .await
+            .map_err(|s| Error::coordinator(&s))?
+            .into_inner();
+        let found = answer.run.ok_or(Error::Answer("names no run"))?;
+        self.analyse(run.clone(), &found.sync, found.sync_version).await
+    }
+
+    /// Analyses the newest version of a sync without running it.
+    ///
+    /// # Errors
+    /// As [`Analyzer::run`].
+    pub async fn check(&self, sync: &SyncName) -> Result<Analysis, Error> {
+        let nobody = RunId::new("check").expect("a literal that is a valid run id");
+        self.analyse(nobody, sync.as_str(), 0).await
+    }
+
+    async fn analyse(&self, run: RunId, sync: &str, version: u32) -> Result<Analysis, Error> {
+        let (sync, sync_version, spec) = self.definition(sync, version).await?;
+        let review = spec.review;
+        let (source, target) = (self.connected(&spec.source), self.connected(&spec.target));
+        let request = Request {
+            run,
+            sync,
+            sync_version,
+            spec,
+        };
+        let facts = gather(&request, &source, &target).await?;
+        let plan = build(&request, &facts);
+        tracing::info!(
+            run = %request.run,
+            sync = %request.sync,
+            objects = plan.objects.len(),
+            records = plan.cost.records,
+            issues = plan.issues.len(),
+            can_proceed = plan.can_proceed(),
+            "analysed"
+        );
+        Ok(Analysis { plan, review })
+    }
+
+    async fn definition(&self, name: &str, version: u32) -> Result<(SyncName, u32, SyncSpec), Error> {
+        let mut syncs = SyncServiceClient::new(with_trace(self.platform.peers.coordinator.clone()));
+        let request = GetSyncRequest {
+            name: name.to_owned(),
+            version,
+        };
+        let answer = syncs.get_sync(request).await.map_err(|s| Error::coordinator(&s))?.into_inner();
+        let sync = answer.sync.ok_or(Error::Answer("names no sync"))?;
+        match read_document(&sync.yaml)? {
+            Document::Sync(document) => Ok((document.metadata.name, sync.version, document.spec)),
+            Document::Connection(_) => Err(Error::Answer("is not a sync")),
+        }
+    }
+
+    fn connected(&self, connection: &ConnectionName) -> Connected {
+        let access = Arc::new(ServiceAccess::new(connection.clone(), self.platform.peers.connector.clone()));
+        let shared: Arc<dyn Access> = access.clone();
+        Connected::new(access, Salesforce::with_http(self.http.clone(), shared, self.policy))
+    }
+}

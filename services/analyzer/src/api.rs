@@ -1,0 +1,72 @@
+//! The analyzer's two services: one for people, one for stages.
+
+use syncline_domain::{RunId, SyncName};
+use syncline_runtime::Platform;
+use syncline_wire::analysis::analysis_service_server::AnalysisService;
+use syncline_wire::analysis::plan_service_server::PlanService;
+use syncline_wire::analysis::{
+    CheckSyncRequest, CheckSyncResponse, GetPlanRequest, GetPlanResponse, GetPlanSummaryRequest, GetPlanSummaryResponse,
+};
+use tonic::{Request, Response, Status};
+
+use crate::analyzer::Analyzer;
+use crate::error::Error;
+use crate::store::{self, StoredPlan};
+use crate::summary;
+
+/// Answers for both services.
+#[derive(Clone)]
+pub struct Api {
+    platform: Platform,
+    analyzer: Analyzer,
+}
+
+impl Api {
+    #[must_use]
+    pub fn new(platform: &Platform, analyzer: Analyzer) -> Self {
+        Self {
+            platform: platform.clone(),
+            analyzer,
+        }
+    }
+
+    async fn stored(&self, run: &str) -> Result<StoredPlan, Error> {
+        // A name that no run can have is a run that nobody knows.
+        let unknown = || Error::NoPlan {
+            what: format!("run `{}`", run.chars().take(80).collect::<String>()),
+        };
+        let id = RunId::new(run).map_err(|_| unknown())?;
+        store::plan_get(&self.platform.db, &id).await?.ok_or_else(unknown)
+    }
+}
+
+#[tonic::async_trait]
+impl AnalysisService for Api {
+    async fn check_sync(&self, request: Request<CheckSyncRequest>) -> Result<Response<CheckSyncResponse>, Status> {
+        let name = request.into_inner().sync;
+        let sync = SyncName::new(name.as_str()).map_err(|_| Error::NoPlan {
+            what: format!("sync `{}`", name.chars().take(80).collect::<String>()),
+        })?;
+        let analysis = self.analyzer.check(&sync).await?;
+        Ok(Response::new(summary::check(&analysis.plan)))
+    }
+
+    async fn get_plan_summary(&self, request: Request<GetPlanSummaryRequest>) -> Result<Response<GetPlanSummaryResponse>, Status> {
+        let plan = self.stored(&request.into_inner().run).await?.plan()?;
+        Ok(Response::new(GetPlanSummaryResponse {
+            plan: Some(summary::plan(&plan)),
+            issues: plan.issues.iter().map(summary::issue).collect(),
+        }))
+    }
+}
+
+#[tonic::async_trait]
+impl PlanService for Api {
+    async fn get_plan(&self, request: Request<GetPlanRequest>) -> Result<Response<GetPlanResponse>, Status> {
+        let stored = self.stored(&request.into_inner().run).await?;
+        Ok(Response::new(GetPlanResponse {
+            plan_json: stored.json,
+            hash: stored.hash,
+        }))
+    }
+}
