@@ -179,7 +179,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let listener = TcpListener::bind(address)
         .await
         .map_err(|source| Error::Listen { address, source })?;
-    tracing::info!(%address, "ready");
+    tracing::info!(service = "gateway", %address, "ready");
     gateway.serve(listener, shutdown).await?;
     Ok(())
 }
