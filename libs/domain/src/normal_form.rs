@@ -55,6 +55,9 @@ fn datetime(trimmed: &str) -> Cow<'_, str> {
 
 /// Plain decimal notation without superfluous zeros: `1.0E7` is `10000000`, `-0.50` is `-0.5`.
 fn decimal(trimmed: &str) -> Cow<'_, str> {
+    if is_normal_decimal(trimmed.as_bytes()) {
+        return Cow::Borrowed(trimmed);
+    }
     let (mantissa, exponent) = match trimmed.find(['e', 'E']) {
         Some(at) => match trimmed.get(at + 1..).and_then(|e| e.trim_start_matches('+').parse::<i32>().ok()) {
             Some(exponent) if exponent.abs() <= 400 => (trimmed.get(..at).unwrap_or(trimmed), exponent),
@@ -101,6 +104,24 @@ fn decimal(trimmed: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// What connectors write is in normal form already, and this is asked for every number of every row.
+fn is_normal_decimal(bytes: &[u8]) -> bool {
+    let digits = bytes.strip_prefix(b"-").unwrap_or(bytes);
+    let whole = digits.iter().take_while(|b| b.is_ascii_digit()).count();
+    let (whole, rest) = digits.split_at(whole);
+    let short = match whole {
+        [] => false,
+        [b'0'] => !rest.is_empty() || digits.len() == bytes.len(),
+        [first, ..] => *first != b'0',
+    };
+    short
+        && match rest {
+            [] => true,
+            [b'.', fraction @ .., last] => *last != b'0' && last.is_ascii_digit() && fraction.iter().all(u8::is_ascii_digit),
+            _ => false,
+        }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,7 +131,9 @@ mod tests {
         let table: &[(FieldType, &[&str], Option<&str>)] = &[
             (FieldType::Number, &["1000", "1000.0", "1.0E3", "+1000.00", "01000"], Some("1000")),
             (FieldType::Number, &["-0.50", "-0.5", "-5E-1", "-.5"], Some("-0.5")),
-            (FieldType::Number, &["0", "-0", "0.00", "0E5"], Some("0")),
+            (FieldType::Number, &["0", "-0", "0.00", "0E5", "-0.0", "00", "0."], Some("0")),
+            (FieldType::Number, &["-12.05", "-012.050", "-1.205e1"], Some("-12.05")),
+            (FieldType::Number, &["7", "7.", "07", "7.0"], Some("7")),
             (FieldType::Number, &["0.000012", "1.2E-5"], Some("0.000012")),
             (FieldType::Int, &["42", "42.0"], Some("42")),
             (

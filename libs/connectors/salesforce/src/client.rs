@@ -135,9 +135,9 @@ impl Failure {
         Self { error, again: false }
     }
 
-    /// It may have arrived: again only if the catalogue and the request allow it, and nobody has to wait for hours.
+    /// It may have arrived: again only if the catalogue and the request allow it, and asking again can help.
     fn of(request: &Request, error: ConnectError) -> Self {
-        let again = request.repeatable && error.can_retry() && !error::waits_for_hours(error.code);
+        let again = request.repeatable && error.can_retry() && !error::is_for_the_stage(error.code);
         Self { error, again }
     }
 }

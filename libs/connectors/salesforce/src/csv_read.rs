@@ -187,3 +187,199 @@ fn read_header(schema: &SchemaRef, line: Record<'_>, first_page: bool) -> Result
     }
     Ok(((0..schema.fields().len()).collect(), false))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use arrow_array::Array;
+    use arrow_array::cast::AsArray;
+    use arrow_array::types::{Date32Type, Decimal128Type, Int32Type, Int64Type, Time32MillisecondType, TimestampMillisecondType};
+    use proptest::prelude::*;
+    use syncline_domain::describe::FieldType;
+    use syncline_domain::plan::{FieldPlan, FieldRole};
+    use syncline_domain::{FieldName, ObjectName};
+
+    use super::*;
+
+    fn query(fields: &[(&str, FieldType, u32)], batch_bytes_max: usize) -> Query {
+        let fields = fields.iter().map(|(name, field_type, scale)| FieldPlan {
+            name: FieldName::new(*name).unwrap(),
+            target: FieldName::new(*name).unwrap(),
+            field_type: *field_type,
+            length: 0,
+            precision: 0,
+            scale: *scale,
+            nillable: true,
+            unique: false,
+            updateable: true,
+            role: FieldRole::Value,
+            mask: None,
+        });
+        Query {
+            object: ObjectName::new("Thing__c").unwrap(),
+            fields: fields.collect(),
+            filter: None,
+            created_before: None,
+            order_by: None,
+            batch_bytes_max,
+            page_records: 1000,
+        }
+    }
+
+    fn decode(query: &Query, first: bool, rows: u64, body: &[u8], chunk: usize) -> Result<Vec<RecordBatch>, ConnectError> {
+        let mut decoder = PageDecoder::new(query, first, rows);
+        let mut out = VecDeque::new();
+        for chunk in body.chunks(chunk) {
+            decoder.push(chunk, &mut out)?;
+        }
+        decoder.finish(&mut out)?;
+        Ok(out.into())
+    }
+
+    const TYPED: &[(&str, FieldType, u32)] = &[
+        ("Id", FieldType::Id, 0),
+        ("Amount", FieldType::Number, 2),
+        ("Count", FieldType::Int, 0),
+        ("Big", FieldType::Long, 0),
+        ("On", FieldType::Date, 0),
+        ("At", FieldType::DateTime, 0),
+        ("Clock", FieldType::Time, 0),
+        ("Yes", FieldType::Boolean, 0),
+        ("Text", FieldType::TextArea, 0),
+    ];
+
+    #[test]
+    fn cells_become_typed_values_in_plan_order() {
+        let body = concat!(
+            "\"Text\",\"Id\",\"Amount\",\"Count\",\"Big\",\"On\",\"At\",\"Clock\",\"Yes\"\n",
+            "\" a \"\"q\"\"\n,b \",\"a01\",\"1.0E7\",\"7\",\"9007199254740993\",\"1969-12-31\",\"1969-12-31T23:59:59.000Z\",\"09:30:00.000Z\",\"true\"\n",
+            "\"\",\"a02\",\"-0.125\",\"\",\"\",\"\",\"\",\"\",\"\"\n",
+        );
+        let query = query(TYPED, 1 << 20);
+        for chunk in [1, 5, usize::MAX] {
+            let batches = decode(&query, true, 2, body.as_bytes(), chunk).unwrap();
+            let [batch] = batches.as_slice() else {
+                panic!("one batch, not {}", batches.len())
+            };
+            assert_eq!(batch.schema(), batch_schema(&query.fields));
+            let column = |name: &str| batch.column_by_name(name).unwrap();
+            assert_eq!(column("Id").as_string::<i32>().value(1), "a02");
+            assert_eq!(column("Amount").as_primitive::<Decimal128Type>().values(), &[1_000_000_000, -13]);
+            assert_eq!(column("Count").as_primitive::<Int32Type>().value(0), 7);
+            assert_eq!(column("Big").as_primitive::<Int64Type>().value(0), 9_007_199_254_740_993);
+            assert_eq!(column("On").as_primitive::<Date32Type>().value(0), -1);
+            assert_eq!(column("At").as_primitive::<TimestampMillisecondType>().value(0), -1000);
+            assert_eq!(column("Clock").as_primitive::<Time32MillisecondType>().value(0), 34_200_000);
+            assert!(column("Yes").as_boolean().value(0));
+            assert_eq!(column("Text").as_string::<i32>().value(0), " a \"q\"\n,b ");
+            for name in ["Count", "Big", "On", "At", "Clock", "Yes", "Text"] {
+                assert!(column(name).is_null(1), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn batches_are_cut_before_the_row_that_would_not_fit() {
+        // Every row takes five bytes, its line end included.
+        let query = query(&[("Id", FieldType::Id, 0)], 12);
+        let body = "\"Id\"\n\"a1\"\n\"a2\"\n\"a3\"\n\"a4\"\n\"a5\"\n\"much longer than a batch\"\n\"a6\"\n";
+        for chunk in [1, 7, usize::MAX] {
+            let batches = decode(&query, true, 7, body.as_bytes(), chunk).unwrap();
+            assert_eq!(
+                batches.iter().map(RecordBatch::num_rows).collect::<Vec<_>>(),
+                [2, 2, 1, 1, 1],
+                "{chunk}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_header_is_dropped_from_a_later_page_only_if_it_is_there() {
+        let query = query(&[("Id", FieldType::Id, 0), ("Name", FieldType::String, 0)], 1 << 20);
+        let ids = |body: &str, first, rows| -> Result<Vec<String>, ErrorCode> {
+            let batches = decode(&query, first, rows, body.as_bytes(), 3).map_err(|e| e.code)?;
+            let ids = batches.iter().flat_map(|b| {
+                b.column(0)
+                    .as_string::<i32>()
+                    .iter()
+                    .flatten()
+                    .map(str::to_owned)
+                    .collect::<Vec<_>>()
+            });
+            Ok(ids.collect())
+        };
+        assert_eq!(ids("\"Name\",\"Id\"\n\"x\",\"a1\"\n", false, 1), Ok(vec!["a1".to_owned()]));
+        assert_eq!(
+            ids("\"a1\",\"x\"\n\"a2\",\"y\"\n", false, 2),
+            Ok(vec!["a1".to_owned(), "a2".to_owned()])
+        );
+        assert_eq!(ids("\"a1\",\"x\"\n", true, 1), Err(ErrorCode::BadAnswer));
+        assert_eq!(ids("\"Id\",\"Id\"\n", true, 0), Err(ErrorCode::BadAnswer));
+        assert_eq!(ids("\"Id\",\"Name\"\n", true, 0), Ok(vec![]));
+    }
+
+    #[test]
+    fn a_page_that_is_not_whole_is_an_error() {
+        let query = query(&[("Id", FieldType::Id, 0), ("Name", FieldType::String, 0)], 1 << 20);
+        for (rows, body) in [
+            (2, "\"Id\",\"Name\"\n\"a1\",\"x\"\n"),
+            (0, "\"Id\",\"Name\"\n\"a1\",\"x\"\n"),
+            (1, "\"Id\",\"Name\"\n\"a1\",\"x\""),
+            (1, "\"Id\",\"Name\"\n\"a1\",\"x"),
+            (1, "\"Id\",\"Name\"\n\"a1\"\n"),
+            (1, "\"Id\",\"Name\"\n\"a1\",\"x\",\"y\"\n"),
+            (1, ""),
+            (1, "<html>\n"),
+        ] {
+            let code = decode(&query, true, rows, body.as_bytes(), 4).map(|b| b.len()).map_err(|e| e.code);
+            assert_eq!(code, Err(ErrorCode::BadAnswer), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_value_that_does_not_fit_is_named_by_place_and_never_shown() {
+        let query = query(TYPED, 1 << 20);
+        let names: Vec<&str> = TYPED.iter().map(|(name, ..)| *name).collect();
+        for name in ["Amount", "Count", "Big", "On", "At", "Clock", "Yes"] {
+            let row: Vec<String> = names
+                .iter()
+                .map(|n| if *n == name { "\"s3cret\"".to_owned() } else { "\"\"".to_owned() })
+                .collect();
+            let good = names.iter().map(|_| "\"\"").collect::<Vec<_>>().join(",");
+            let body = format!("{}\n{good}\n{}\n", names.join(","), row.join(","));
+            let error = decode(&query, true, 2, body.as_bytes(), 64).unwrap_err();
+            assert_eq!(error.code, ErrorCode::DataFormat);
+            assert_eq!(
+                error.message,
+                format!("row 2 of the page, column {name}: the value does not fit the described type")
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_comes_through_any_chunks(
+            texts in prop::collection::vec(prop_oneof![any::<String>(), "[\",\r\nüa]{0,9}"], 1..20),
+            chunk in 1_usize..40,
+            batch_bytes_max in 1_usize..200,
+        ) {
+            let query = query(&[("Id", FieldType::Id, 0), ("Text", FieldType::TextArea, 0)], batch_bytes_max);
+            let mut writer = csv::WriterBuilder::new().quote_style(csv::QuoteStyle::Always).from_writer(Vec::new());
+            writer.write_record(["Id", "Text"]).unwrap();
+            for text in &texts {
+                writer.write_record(["a01", text]).unwrap();
+            }
+            let body = writer.into_inner().unwrap();
+            let rows = texts.len() as u64;
+            let batches = decode(&query, true, rows, &body, chunk).unwrap();
+            let read: Vec<Option<String>> = batches
+                .iter()
+                .flat_map(|b| b.column(1).as_string::<i32>().iter().map(|t| t.map(str::to_owned)).collect::<Vec<_>>())
+                .collect();
+            let expected: Vec<Option<String>> = texts.iter().map(|t| Some(t.clone()).filter(|t| !t.is_empty())).collect();
+            prop_assert_eq!(read, expected);
+            prop_assert_eq!(batches, decode(&query, true, rows, &body, usize::MAX).unwrap());
+        }
+    }
+}

@@ -198,3 +198,94 @@ fn hash(describe: &ObjectDescribe) -> Result<String, ConnectError> {
     let content = serde_json::to_vec(describe).map_err(|_| ConnectError::new(ErrorCode::Internal, "a describe could not be hashed"))?;
     Ok(blake3::hash(&content).to_hex().to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn thing() -> Value {
+        json!({
+            "name": "Thing__c", "label": "Thing", "keyPrefix": "a01", "createable": true, "queryable": true,
+            "neverHeardOf": {"a": [1]},
+            "fields": [
+                {"name": "Id", "type": "id", "length": 18, "label": "Id"},
+                {"name": "Amount__c", "type": "currency", "precision": 18, "scale": 2, "nillable": true, "createable": true},
+                {"name": "Count__c", "type": "int", "digits": 9, "precision": 0},
+                {"name": "Level__c", "type": "picklist", "restrictedPicklist": true, "picklistValues": [
+                    {"active": true, "value": "a", "validFor": null}, {"active": false, "value": "b"}]},
+                {"name": "Parent__c", "type": "reference", "referenceTo": ["Thing__c", "Account"], "relationshipName": "Parent__r"},
+                {"name": "Place__c", "type": "location", "compoundFieldName": null},
+                {"name": "Body", "type": "base64"},
+                {"name": "New__c", "type": "hologram"},
+            ],
+            "recordTypeInfos": [
+                {"recordTypeId": "012000000000000AAA", "master": true, "developerName": "Master", "active": true, "available": true},
+                {"recordTypeId": "0120000000001AAAAA", "developerName": "Big", "active": true, "available": false},
+            ],
+        })
+    }
+
+    fn read(json: &Value) -> ObjectDescribe {
+        read_describe(json.to_string().as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn types_and_facts_are_read() {
+        let describe = read(&thing());
+        let types: Vec<FieldType> = describe.fields.iter().map(|f| f.field_type).collect();
+        assert_eq!(
+            types,
+            [
+                FieldType::Id,
+                FieldType::Number,
+                FieldType::Int,
+                FieldType::Picklist,
+                FieldType::Reference,
+                FieldType::Other,
+                FieldType::Base64,
+                FieldType::Other
+            ]
+        );
+        assert_eq!(
+            describe.field("Level__c").map(|f| f.picklist_values.clone()),
+            Some(vec!["a".to_owned()])
+        );
+        assert_eq!(describe.field("Count__c").map(|f| f.precision), Some(9));
+        assert_eq!(describe.field("Parent__c").map(|f| f.reference_to.len()), Some(2));
+        assert_eq!(describe.record_types.len(), 1);
+    }
+
+    #[test]
+    fn the_hash_changes_with_what_matters_and_with_nothing_else() {
+        let base = read(&thing()).hash;
+        assert_eq!(base.len(), 64);
+        let mut other = thing();
+        other["neverHeardOf"] = json!(null);
+        other["urls"] = json!({"describe": "/x"});
+        assert_eq!(read(&other).hash, base);
+        for (pointer, value) in [
+            ("/fields/1/scale", json!(3)),
+            ("/fields/3/picklistValues/1/active", json!(true)),
+            ("/createable", json!(false)),
+        ] {
+            let mut other = thing();
+            *other.pointer_mut(pointer).unwrap() = value;
+            assert_ne!(read(&other).hash, base, "{pointer}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_describe_is_refused() {
+        for bad in ["", "[]", "{}", r#"{"name":"a b"}"#, r#"{"name":"A","fields":[{"name":"x"}]}"#] {
+            assert_eq!(
+                read_describe(bad.as_bytes()).map_err(|e| e.code),
+                Err(ErrorCode::BadAnswer),
+                "{bad}"
+            );
+        }
+    }
+}

@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use serde::Deserialize;
+use syncline_connect::ConnectError;
 use syncline_connect::target::Refusal;
-use syncline_connect::{ConnectError, retry::RetryPolicy};
 use syncline_domain::ErrorCode;
 
 /// One line of the table: the first whose code is equal (letter case aside) and whose `when` stands in the message wins.
@@ -169,10 +169,11 @@ static RULES: &[Rule] = &[
     rule("Unknown", ErrorCode::JobFailed),
 ];
 
-/// Codes whose wait is counted in hours: a request does not wait for them, the stage does.
+/// Codes that pass, but not for the same request within minutes: allocations free up over hours, and what became of a
+/// job is not changed by asking again. The stages retry these.
 #[must_use]
-pub(crate) fn waits_for_hours(code: ErrorCode) -> bool {
-    matches!(code, ErrorCode::DailyApiLimit | ErrorCode::BulkLimit)
+pub(crate) fn is_for_the_stage(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::DailyApiLimit | ErrorCode::BulkLimit | ErrorCode::JobFailed)
 }
 
 /// The catalogue's code for one of Salesforce's, `None` when the table does not know it.
@@ -229,8 +230,8 @@ fn code_of_status(status: u16) -> ErrorCode {
         408 | 504 => ErrorCode::NetworkTimeout,
         429 => ErrorCode::RateLimited,
         502 | 503 => ErrorCode::Unreachable,
-        s if s >= 500 || s < 400 || RetryPolicy::is_retryable_status(s) => ErrorCode::BadAnswer,
-        _ => ErrorCode::TargetRefused,
+        400..=499 => ErrorCode::TargetRefused,
+        _ => ErrorCode::BadAnswer,
     }
 }
 

@@ -162,7 +162,7 @@ mod tests {
             ("1970-01-01", Some(0)),
             ("1969-12-31", Some(-1)),
             ("1700-01-01", Some(-98_615)),
-            ("4000-12-31", Some(741_814)),
+            ("4000-12-31", Some(741_807)),
             ("2000-02-29", Some(11_016)),
             ("1900-02-29", None),
             ("2025-13-01", None),
@@ -205,7 +205,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_reads_back(days in -98_615_i32..741_815, ms in -8_520_336_000_000_i64..64_092_211_200_000, time in 0_i32..86_400_000) {
+        fn what_is_written_reads_back(days in -98_615_i32..741_808, ms in -8_520_336_000_000_i64..64_092_211_200_000, time in 0_i32..86_400_000) {
             let mut out = Vec::new();
             write_date(&mut out, days);
             prop_assert_eq!(parse_date(&out), Some(days));

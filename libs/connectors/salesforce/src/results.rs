@@ -121,3 +121,183 @@ fn read_header(kind: ResultKind, columns: &[Column], line: Record<'_>) -> Result
             .collect::<Result<_, ConnectError>>()?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::sync::Arc;
+
+    use arrow_array::{ArrayRef, BooleanArray, Decimal128Array, RecordBatch, StringArray, TimestampMillisecondArray};
+    use proptest::prelude::*;
+    use syncline_connect::Nulls;
+    use syncline_connect::digest::RowDigest;
+    use syncline_domain::FieldName;
+
+    use super::*;
+    use crate::csv_write::{write_header, write_rows};
+
+    fn column(name: &str, field_type: FieldType, scale: u32) -> Column {
+        Column {
+            name: FieldName::new(name).unwrap(),
+            field_type,
+            scale,
+        }
+    }
+
+    fn decode(kind: ResultKind, columns: &[Column], body: &[u8], chunk: usize) -> Result<Vec<ResultRow>, ConnectError> {
+        let mut decoder = ResultDecoder::new(kind, columns, &RowDigester::new([7; 32]));
+        let mut out = VecDeque::new();
+        for chunk in body.chunks(chunk) {
+            decoder.push(chunk, &mut out)?;
+        }
+        decoder.finish(&mut out)?;
+        Ok(out.into_iter().flatten().collect())
+    }
+
+    /// The upload and the digests of what was written.
+    fn upload(columns: &[Column], arrays: Vec<ArrayRef>, nulls: Nulls) -> (Vec<u8>, Vec<RowDigest>) {
+        let fields: Vec<_> = columns
+            .iter()
+            .map(|c| arrow_schema::Field::new(c.name.as_str(), syncline_connect::schema::data_type(c.field_type, c.scale), true))
+            .collect();
+        let batch = RecordBatch::try_new(Arc::new(arrow_schema::Schema::new(fields)), arrays).unwrap();
+        let (mut out, mut digests) = (Vec::new(), Vec::new());
+        write_header(columns, &mut out);
+        write_rows(columns, &batch, nulls, &RowDigester::new([7; 32]), &mut out, &mut digests);
+        (out, digests)
+    }
+
+    /// What an org makes of an upload: everything quoted, the columns in reverse, its own columns at the end. The csv
+    /// crate stands in for the org, so our writer is read by somebody else's reader.
+    fn echo(upload: &[u8], own: &[(&str, &str)]) -> Vec<u8> {
+        let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(upload);
+        let mut writer = csv::WriterBuilder::new()
+            .quote_style(csv::QuoteStyle::Always)
+            .from_writer(Vec::new());
+        for (at, record) in reader.records().enumerate() {
+            let record = record.unwrap();
+            let own = own.iter().map(|(name, value)| if at == 0 { *name } else { *value });
+            writer.write_record(record.iter().rev().chain(own)).unwrap();
+        }
+        writer.into_inner().unwrap()
+    }
+
+    #[test]
+    fn outcomes_are_found_whatever_the_order_and_quoting_of_columns() {
+        let columns = [column("Name", FieldType::String, 0), column("Fax", FieldType::Phone, 0)];
+        let digester = RowDigester::new([7; 32]);
+        let digest = digester.digest([(FieldType::String, Some("a \"b\"")), (FieldType::Phone, None)].into_iter());
+        for body in [
+            "\"sf__Id\",\"sf__Created\",Name,Fax\n\"003A\",\"true\",\"a \"\"b\"\"\",\"\"\n",
+            "\"Fax\",\"sf__Created\",\"More\",\"Name\",\"sf__Id\"\r\n\"#N/A\",\"true\",\"x\",\"a \"\"b\"\" \",\"003A\"\r\n",
+        ] {
+            let rows = decode(ResultKind::Successful, &columns, body.as_bytes(), 3).unwrap();
+            let expected = ResultRow {
+                digest,
+                id: "003A".into(),
+                created: true,
+                refusal: None,
+            };
+            assert_eq!(rows, [expected], "{body}");
+        }
+    }
+
+    #[test]
+    fn result_files_that_cannot_be_matched_are_errors() {
+        let columns = [column("Name", FieldType::String, 0)];
+        for (kind, body) in [
+            (ResultKind::Successful, "\"sf__Id\",\"Name\"\n"),
+            (ResultKind::Successful, "\"sf__Id\",\"sf__Created\"\n"),
+            (ResultKind::Failed, "\"sf__Id\",\"Name\"\n"),
+            (ResultKind::Unprocessed, "\"Other\"\n"),
+            (ResultKind::Unprocessed, "\"Name\"\n\"a\",\"b\"\n"),
+            (ResultKind::Unprocessed, "\"Name\"\n\"a"),
+        ] {
+            assert_eq!(
+                decode(kind, &columns, body.as_bytes(), 64).map_err(|e| e.code),
+                Err(ErrorCode::BadAnswer),
+                "{body}"
+            );
+        }
+        assert_eq!(decode(ResultKind::Unprocessed, &columns, b"", 1), Ok(vec![]));
+    }
+
+    #[test]
+    fn refused_rows_carry_code_and_fields() {
+        let columns = [column("Name", FieldType::String, 0)];
+        let body = "\"sf__Id\",\"sf__Error\",Name\n\"\",\"STRING_TOO_LONG:Name: data value too large: secret (max length=80):Name --\",\"secret\"\n";
+        let rows = decode(ResultKind::Failed, &columns, body.as_bytes(), 1).unwrap();
+        let refusal = rows.first().and_then(|r| r.refusal.clone()).unwrap();
+        assert_eq!((refusal.code, refusal.fields), (ErrorCode::DataFormat, vec!["Name".to_owned()]));
+    }
+
+    #[test]
+    fn a_row_of_nothing_is_still_a_row() {
+        let columns = [column("Name", FieldType::String, 0)];
+        let (body, digests) = upload(&columns, vec![Arc::new(StringArray::from(vec![None, Some("")]))], Nulls::Omit);
+        assert_eq!(String::from_utf8_lossy(&body), "Name\n\"\"\n\"\"\n");
+        let rows = decode(ResultKind::Unprocessed, &columns, &body, 1).unwrap();
+        assert_eq!(rows.iter().map(|r| r.digest).collect::<Vec<_>>(), digests);
+    }
+
+    #[test]
+    fn nulls_are_left_out_or_cleared_as_asked() {
+        let columns = [column("Name", FieldType::String, 0), column("Amount", FieldType::Number, 2)];
+        let arrays = || -> Vec<ArrayRef> {
+            vec![
+                Arc::new(StringArray::from(vec![Some(" a"), None])),
+                Arc::new(
+                    Decimal128Array::from(vec![None, Some(1050)])
+                        .with_precision_and_scale(38, 2)
+                        .unwrap(),
+                ),
+            ]
+        };
+        let text = |nulls| String::from_utf8(upload(&columns, arrays(), nulls).0).unwrap();
+        assert_eq!(text(Nulls::Omit), "Name,Amount\n\" a\",\n,10.5\n");
+        assert_eq!(text(Nulls::Clear), "Name,Amount\n\" a\",#N/A\n#N/A,10.5\n");
+        assert_eq!(
+            upload(&columns, arrays(), Nulls::Omit).1,
+            upload(&columns, arrays(), Nulls::Clear).1
+        );
+    }
+
+    type Row = (Option<String>, Option<String>, Option<i128>, Option<bool>, Option<i64>);
+
+    fn any_row() -> impl Strategy<Value = Row> {
+        let text = || prop::option::of(prop_oneof![any::<String>(), "[ \t\",\r\n'#N/Aü😀]{0,12}", "[a-z ]{0,40}"]);
+        let number = prop::option::of(-(10_i128.pow(38) - 1)..10_i128.pow(38));
+        let moment = prop::option::of(-8_520_336_000_000_i64..64_092_211_200_000);
+        (text(), text(), number, any::<Option<bool>>(), moment)
+    }
+
+    proptest! {
+        #[test]
+        fn an_echo_of_what_was_written_has_its_digest(
+            rows in prop::collection::vec(any_row(), 1..12),
+            clear in any::<bool>(),
+            chunk in 1_usize..50,
+        ) {
+            let columns = [
+                column("Name", FieldType::String, 0),
+                column("Notes__c", FieldType::TextArea, 0),
+                column("Amount__c", FieldType::Number, 9),
+                column("Active__c", FieldType::Boolean, 0),
+                column("When__c", FieldType::DateTime, 0),
+            ];
+            let arrays: Vec<ArrayRef> = vec![
+                Arc::new(rows.iter().map(|r| r.0.clone()).collect::<StringArray>()),
+                Arc::new(rows.iter().map(|r| r.1.clone()).collect::<StringArray>()),
+                Arc::new(rows.iter().map(|r| r.2).collect::<Decimal128Array>().with_precision_and_scale(38, 9).unwrap()),
+                Arc::new(rows.iter().map(|r| r.3).collect::<BooleanArray>()),
+                Arc::new(rows.iter().map(|r| r.4).collect::<TimestampMillisecondArray>().with_timezone("UTC")),
+            ];
+            let nulls = if clear { Nulls::Clear } else { Nulls::Omit };
+            let (body, digests) = upload(&columns, arrays, nulls);
+            let echoed = echo(&body, &[("sf__Created", "false"), ("sf__Id", "003A")]);
+            let results = decode(ResultKind::Successful, &columns, &echoed, chunk).unwrap();
+            prop_assert_eq!(results.iter().map(|r| r.digest).collect::<Vec<_>>(), digests);
+        }
+    }
+}

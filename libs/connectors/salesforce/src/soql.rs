@@ -88,3 +88,95 @@ fn checked(condition: &str) -> Result<(), ConnectError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use syncline_domain::FieldName;
+    use syncline_domain::describe::FieldType;
+    use syncline_domain::plan::{FieldPlan, FieldRole};
+
+    use super::*;
+
+    fn query(filter: Option<&str>, before: Option<&str>, order: Option<&str>) -> Query {
+        let field = |name: &str| FieldPlan {
+            name: FieldName::new(name).unwrap(),
+            target: FieldName::new(name).unwrap(),
+            field_type: FieldType::String,
+            length: 0,
+            precision: 0,
+            scale: 0,
+            nillable: true,
+            unique: false,
+            updateable: true,
+            role: FieldRole::Value,
+            mask: None,
+        };
+        Query {
+            object: ObjectName::new("Account").unwrap(),
+            fields: vec![field("Id"), field("Name")],
+            filter: filter.map(str::to_owned),
+            created_before: before.map(|b| b.parse().unwrap()),
+            order_by: order.map(str::to_owned),
+            batch_bytes_max: 1,
+            page_records: 1,
+        }
+    }
+
+    #[test]
+    fn conditions_are_joined_and_kept_apart() {
+        let t0 = Some("2025-11-20T11:28:31.789Z");
+        for (filter, before, order, soql) in [
+            (None, None, None, "SELECT Id, Name FROM Account"),
+            (
+                Some("A = 1 OR B = 2"),
+                t0,
+                Some("Name ASC"),
+                "SELECT Id, Name FROM Account WHERE (A = 1 OR B = 2) AND CreatedDate < 2025-11-20T11:28:31Z ORDER BY Name ASC",
+            ),
+            (
+                None,
+                t0,
+                None,
+                "SELECT Id, Name FROM Account WHERE CreatedDate < 2025-11-20T11:28:31Z",
+            ),
+            (Some("  "), None, None, "SELECT Id, Name FROM Account"),
+            (
+                Some(r"Name = ') \' ('"),
+                None,
+                None,
+                r"SELECT Id, Name FROM Account WHERE (Name = ') \' (')",
+            ),
+        ] {
+            assert_eq!(select(&query(filter, before, order)).as_deref(), Ok(soql));
+        }
+        assert_eq!(
+            count(&query(Some("A = 1"), t0, Some("Name"))).as_deref(),
+            Ok("SELECT COUNT() FROM Account WHERE (A = 1) AND CreatedDate < 2025-11-20T11:28:31Z")
+        );
+    }
+
+    #[test]
+    fn a_condition_cannot_leave_its_parentheses() {
+        for bad in ["A = 1) OR (A != 1", "(A = 1", "A = 'x", r"A = 'x\'", "A = 1)"] {
+            assert_eq!(
+                select(&query(Some(bad), None, None)).map_err(|e| e.code),
+                Err(ErrorCode::Query),
+                "{bad}"
+            );
+        }
+    }
+
+    #[test]
+    fn look_ups_take_paths_and_nothing_else() {
+        let object = ObjectName::new("PricebookEntry").unwrap();
+        assert_eq!(
+            lookup(&object, &["Id", "Pricebook2.IsStandard"], Some("IsActive = true")).as_deref(),
+            Ok("SELECT Id, Pricebook2.IsStandard FROM PricebookEntry WHERE IsActive = true")
+        );
+        for bad in [&["Id FROM User"][..], &["a..b"], &[""], &["COUNT()"], &[]] {
+            assert!(lookup(&object, bad, None).is_err(), "{bad:?}");
+        }
+    }
+}
