@@ -289,7 +289,9 @@ impl Db {
                     auto_serial: 1000,
                 };
                 for (i, field) in object.fields.iter().enumerate() {
-                    if field.unique {
+                    // Price rules look entries up by product on every insert.
+                    let priced = object.name == "PricebookEntry" && field.name == "Product2Id";
+                    if field.unique || priced {
                         table.ensure_index(i);
                     }
                 }

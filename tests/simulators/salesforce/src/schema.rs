@@ -261,26 +261,33 @@ impl Schema {
             .and_then(Value::as_array)
             .map(|list| list.iter().collect())
             .unwrap_or_default();
-        let mut out = Vec::new();
+        let mut out: Vec<Value> = Vec::new();
         for child in &self.objects {
             for field in child.fields.iter().filter(|f| f.targets.contains(&index)) {
                 let captured = known
                     .iter()
                     .find(|k| k["childSObject"] == child.name.as_str() && k["field"] == field.name.as_str());
-                out.push(captured.map(|v| (*v).clone()).unwrap_or_else(|| {
+                let entry = captured.map(|v| (*v).clone()).unwrap_or_else(|| {
                     let audit = matches!(field.name.as_str(), "CreatedById" | "LastModifiedById");
-                    let relationship = if audit || name == "User" {
-                        Value::Null
-                    } else if field.name.ends_with("__c") {
-                        json!(format!("{}s__r", child.name.trim_end_matches("__c")))
+                    let made = if field.name.ends_with("__c") {
+                        format!("{}s__r", child.name.trim_end_matches("__c"))
                     } else {
-                        json!(format!("{}s", child.name))
+                        format!("{}s", child.name)
                     };
+                    // A second link from the same child has no subquery name of its own.
+                    let taken = known
+                        .iter()
+                        .copied()
+                        .chain(&out)
+                        .any(|k| k["relationshipName"] == made.as_str());
+                    let hidden = audit || name == "User" || field.name == "MasterRecordId" || taken;
+                    let relationship = if hidden { Value::Null } else { json!(made) };
                     json!({"cascadeDelete": field.cascade, "childSObject": child.name,
                         "deprecatedAndHidden": false, "field": field.name,
                         "junctionIdListNames": [], "junctionReferenceTo": [],
                         "relationshipName": relationship, "restrictedDelete": false})
-                }));
+                });
+                out.push(entry);
             }
         }
         out

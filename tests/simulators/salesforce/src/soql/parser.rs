@@ -182,6 +182,18 @@ impl Parser<'_> {
         }
     }
 
+    /// The object of FROM: `Group` and `Order` are objects as well as keywords.
+    fn object(&mut self) -> Result<Path, SoqlError> {
+        let at = self.offset();
+        match self.peek().clone() {
+            Token::Word(text) if text.eq_ignore_ascii_case("Group") || text.eq_ignore_ascii_case("Order") => {
+                self.next();
+                Ok(Path { text, at })
+            }
+            _ => self.path(),
+        }
+    }
+
     fn statement(&mut self) -> Result<Statement, SoqlError> {
         self.depth += 1;
         if self.depth > DEPTH_MAX {
@@ -193,7 +205,7 @@ impl Parser<'_> {
             items.push(self.item()?);
         }
         self.expect_word("FROM")?;
-        let from = self.path()?;
+        let from = self.object()?;
         let clause = [
             "where", "order", "limit", "offset", "group", "with", "using", "for", "all", "having",
         ];

@@ -100,7 +100,12 @@ pub fn compare(kind: FieldType, a: &[u8], b: &[u8]) -> Ordering {
 
 fn order_rows(db: &Db, a: &Row, b: &Row, keys: &[(Bound, bool, bool)]) -> Ordering {
     for (path, descending, nulls_first) in keys {
-        let order = match (path.value(db, a), path.value(db, b)) {
+        // A false boolean is stored as absent, but it is no null.
+        let value = |row| {
+            let value = path.value(db, row);
+            if path.kind == FieldType::Boolean { value.or(Some(&b"false"[..])) } else { value }
+        };
+        let order = match (value(a), value(b)) {
             (None, None) => Ordering::Equal,
             (None, Some(_)) if *nulls_first => Ordering::Less,
             (None, Some(_)) => Ordering::Greater,
