@@ -41,6 +41,18 @@ fn route(call: &Call) -> Result<Value, ApiError> {
             }
             Ok(json!({"ok": true}))
         }
+        (&Method::POST, ["row-faults"]) => {
+            let fault = serde_json::from_value(call.json()?).map_err(|e| ApiError::bad("BAD_FAULT", e.to_string()))?;
+            match org.faults.add_row_fault(fault) {
+                true => Ok(json!({"ok": true})),
+                false => Err(ApiError::bad("BAD_FAULT", "this code can't be injected")),
+            }
+        }
+        (&Method::POST, ["job-faults"]) => {
+            let fault = serde_json::from_value(call.json()?).map_err(|e| ApiError::bad("BAD_FAULT", e.to_string()))?;
+            org.faults.add_job_fault(fault);
+            Ok(json!({"ok": true}))
+        }
         (&Method::DELETE, ["faults"]) => {
             org.faults.clear();
             Ok(json!({"ok": true}))

@@ -380,6 +380,12 @@ fn process(org: &OrgState, job: &IngestJob) {
     let mut header = (0, 0);
     let mut rest = 0;
     let result = run(org, job, &upload, &mut outcomes, &mut errors, &mut header, &mut rest);
+    if matches!(job.operation, Operation::Delete | Operation::HardDelete) {
+        let mut db = org.db_mut();
+        let table = &db.tables[job.object];
+        let gone = outcomes.iter().filter(|o| o.good).map(|o| table.id(o.value & !CREATED)).collect();
+        rules::sweep(&mut db, &org.write_context(), job.object, &gone);
+    }
     let mut good: Vec<u32> = Vec::new();
     let mut bad: Vec<u32> = Vec::new();
     for (i, outcome) in outcomes.iter().enumerate() {
@@ -500,6 +506,9 @@ fn run(
         if spans.is_empty() && broken.is_none() {
             *rest = upload.len();
             return Ok(true);
+        }
+        if let Some(message) = org.faults.job_fault(&org.schema.objects[job.object].name, outcomes.len()) {
+            return Err(message);
         }
         let rows = &chunk[..spans.len()];
         work.chunk(rows, &spans, skip, outcomes, errors, &mut scratch);
@@ -636,6 +645,9 @@ impl Work<'_> {
         scratch: &mut Scratch,
     ) -> Result<(u32, bool), RowError> {
         let object = self.job.object;
+        if let Some(error) = self.org.faults.row_fault(&self.org.schema.objects[object].name) {
+            return Err(error);
+        }
         let id_text = self.id.and_then(|i| row.get(i)).unwrap_or_default();
         if matches!(self.job.operation, Operation::Delete | Operation::HardDelete) {
             let purge = self.job.operation == Operation::HardDelete;

@@ -1,5 +1,7 @@
 //! sObject collections: up to 200 records per call, each with its own result.
 
+use std::collections::{HashMap, HashSet};
+
 use axum::response::Response;
 use http::Method;
 use serde_json::{Map, Value, json};
@@ -213,6 +215,7 @@ fn delete(call: &Call) -> Result<Response, ApiError> {
         let found = object.and_then(|o| db.tables[o].find_live(&Id::parse(id.as_bytes()).ok()?));
         found.is_none()
     };
+    let mut gone: HashMap<usize, HashSet<Id>> = HashMap::new();
     let doomed = all_or_none && ids.iter().zip(&objects).any(|(id, o)| missing(&db, o, id));
     for (id, object) in ids.iter().zip(&objects) {
         if doomed && !missing(&db, object, id) {
@@ -224,12 +227,18 @@ fn delete(call: &Call) -> Result<Response, ApiError> {
             None => Err(RowError::new("MALFORMED_ID", format!("malformed id {id}"), &[])),
         };
         out.push(match result {
-            Ok(_) => {
+            Ok(index) => {
                 call.org.faults.wrote(1);
+                if let Some(object) = object {
+                    gone.entry(*object).or_default().insert(db.tables[*object].id(index));
+                }
                 saved(id, None)
             }
             Err(error) => failed(&error),
         });
+    }
+    for (object, ids) in gone {
+        rules::sweep(&mut db, &context, object, &ids);
     }
     list(out)
 }

@@ -1,11 +1,13 @@
 //! Scripted faults and the request log.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
+
+use crate::value::RowError;
 
 /// What happens to a matching request.
 #[derive(Debug, Clone, Deserialize, PartialEq)]
@@ -50,6 +52,38 @@ pub struct Fault {
     pub kind: FaultKind,
 }
 
+/// Row errors a test may inject: those that come from load rather than from the data.
+const ROW_CODES: [&str; 6] = [
+    "UNABLE_TO_LOCK_ROW",
+    "SERVER_UNAVAILABLE",
+    "REQUEST_RUNNING_TOO_LONG",
+    "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY",
+    "DUPLICATES_DETECTED",
+    "UNKNOWN_EXCEPTION",
+];
+
+/// The next `times` Bulk rows of an object fail, after skipping `skip`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct RowFault {
+    pub object: String,
+    pub code: String,
+    #[serde(default)]
+    pub message: String,
+    #[serde(default)]
+    pub skip: u64,
+    #[serde(default = "once")]
+    pub times: u64,
+}
+
+/// The next Bulk job of an object fails once it has committed `after_rows` rows (to the
+/// next chunk of 200); the rest stays unprocessed.
+#[derive(Debug, Clone, Deserialize)]
+pub struct JobFault {
+    pub object: String,
+    pub after_rows: usize,
+    pub message: String,
+}
+
 fn once() -> u64 {
     1
 }
@@ -58,6 +92,8 @@ fn once() -> u64 {
 #[derive(Default)]
 pub struct Faults {
     rules: Mutex<Vec<Fault>>,
+    row_faults: Mutex<Vec<(&'static str, RowFault)>>,
+    job_faults: Mutex<Vec<JobFault>>,
     log: Mutex<BTreeMap<String, u64>>,
     writes: AtomicU64,
     latency_ms: AtomicU64,
@@ -65,19 +101,55 @@ pub struct Faults {
 
 impl Faults {
     fn rules(&self) -> std::sync::MutexGuard<'_, Vec<Fault>> {
-        self.rules.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.rules.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn log(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, u64>> {
-        self.log.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn add(&self, fault: Fault) {
         self.rules().push(fault);
     }
 
+    /// Scripts row errors; false when the code is none of the injectable ones.
+    pub fn add_row_fault(&self, fault: RowFault) -> bool {
+        let Some(code) = ROW_CODES.into_iter().find(|c| *c == fault.code) else {
+            return false;
+        };
+        self.row_faults.lock().unwrap_or_else(PoisonError::into_inner).push((code, fault));
+        true
+    }
+
+    pub fn add_job_fault(&self, fault: JobFault) {
+        self.job_faults.lock().unwrap_or_else(PoisonError::into_inner).push(fault);
+    }
+
+    /// The scripted error of the next row of an object.
+    pub fn row_fault(&self, object: &str) -> Option<RowError> {
+        let mut faults = self.row_faults.lock().unwrap_or_else(PoisonError::into_inner);
+        let (code, fault) = faults.iter_mut().find(|(_, f)| f.object == object && f.times > 0)?;
+        if fault.skip > 0 {
+            fault.skip -= 1;
+            return None;
+        }
+        fault.times -= 1;
+        let error = RowError::new(code, fault.message.clone(), &[]);
+        faults.retain(|(_, f)| f.times > 0);
+        Some(error)
+    }
+
+    /// The scripted end of a job that has handled `rows` rows.
+    pub fn job_fault(&self, object: &str, rows: usize) -> Option<String> {
+        let mut faults = self.job_faults.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = faults.iter().position(|f| f.object == object && rows >= f.after_rows)?;
+        Some(faults.remove(at).message)
+    }
+
     pub fn clear(&self) {
         self.rules().clear();
+        self.row_faults.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.job_faults.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.latency_ms.store(0, Ordering::Relaxed);
     }
 

@@ -256,10 +256,12 @@ fn update(call: &Call, object: usize, text: &str) -> Result<Response, ApiError> 
 
 fn delete(call: &Call, object: usize, text: &str) -> Result<Response, ApiError> {
     let mut db = call.org.db_mut();
-    find(&db, object, text)?;
+    let index = find(&db, object, text)?;
+    let gone = [db.tables[object].id(index)].into();
     let context = call.org.write_context();
     let mut scratch = Scratch::default();
     rules::delete(&mut db, &context, object, text.as_bytes(), false, &mut scratch.draft)?;
+    rules::sweep(&mut db, &context, object, &gone);
     call.org.faults.wrote(1);
     Ok(empty(204))
 }
@@ -309,7 +311,9 @@ fn by_key(call: &Call, method: &Method, object: usize, field: &str, value: &str)
             let index = one.ok_or_else(ApiError::not_found)?;
             let id = db.tables[object].id(index).text();
             let context = call.org.write_context();
+            let gone = [db.tables[object].id(index)].into();
             rules::delete(&mut db, &context, object, id.as_bytes(), false, &mut Scratch::default().draft)?;
+            rules::sweep(&mut db, &context, object, &gone);
             call.org.faults.wrote(1);
             Ok(empty(204))
         }

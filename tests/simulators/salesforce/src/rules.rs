@@ -1,6 +1,7 @@
 //! Writing one record: every rule the service applies to a row, the server-derived
 //! fields, and the commit. A row is either written whole or not at all.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::db::{Db, Life};
@@ -200,7 +201,7 @@ fn apply_cells(
         let raw = match input {
             Input::Skip => continue,
             Input::Null => None,
-            Input::Text(raw) if raw.is_empty() => None,
+            Input::Text([]) => None,
             Input::Text(raw) => Some(*raw),
         };
         let spec = &meta.fields[field];
@@ -337,10 +338,8 @@ fn references(db: &Db, meta: &Object, draft: &Draft, given: &[bool]) -> Result<(
         let flag = |name: &str| target.field(name).and_then(|f| row.get(f)) == Some(b"true");
         let text = |name: &str| target.field(name).and_then(|f| row.get(f)).unwrap_or_default();
         match (field.name.as_str(), target.name.as_str()) {
-            ("RecordTypeId", "RecordType") => {
-                if text("SobjectType") != meta.name.as_bytes() || !flag("IsActive") {
-                    return Err(bad("Record Type ID: this ID value isn't valid for the user".into()));
-                }
+            ("RecordTypeId", "RecordType") if text("SobjectType") != meta.name.as_bytes() || !flag("IsActive") => {
+                return Err(bad("Record Type ID: this ID value isn't valid for the user".into()));
             }
             ("OwnerId", "User") if !flag("IsActive") => {
                 return Err(RowError::new(
@@ -463,4 +462,45 @@ pub fn delete(db: &mut Db, context: &WriteContext, object: usize, raw: &[u8], pu
     table.bury(index, if purge { Life::Purged } else { Life::Deleted });
     table.replace_buried(index, draft.finish());
     Ok(index)
+}
+
+/// What deleting parents does to their children: cascading links delete the child too,
+/// others are cleared. One pass over each child table, however many parents went.
+pub fn sweep(db: &mut Db, context: &WriteContext, object: usize, gone: &HashSet<Id>) {
+    if gone.is_empty() {
+        return;
+    }
+    let schema = Arc::clone(&db.schema);
+    let mut draft = Draft::default();
+    for (child, meta) in schema.objects.iter().enumerate() {
+        for (field, spec) in meta.fields.iter().enumerate() {
+            if !spec.targets.contains(&object) || db.tables[child].live == 0 {
+                continue;
+            }
+            let table = &db.tables[child];
+            let hit = |i: &u32| {
+                let id = table.row(*i).get(field).and_then(|t| Id::parse(t).ok());
+                id.is_some_and(|id| gone.contains(&id))
+            };
+            let rows: Vec<u32> = table.scan(false).filter(hit).collect();
+            let cascades = spec.cascade || !spec.nillable || schema.cascades(object, &meta.name, &spec.name);
+            let mut next = HashSet::new();
+            for index in rows {
+                if cascades {
+                    let id = db.tables[child].id(index);
+                    if delete(db, context, child, &id.long(), false, &mut draft).is_ok() {
+                        next.insert(id);
+                    }
+                    continue;
+                }
+                draft.load(db.tables[child].row(index), meta.fields.len());
+                draft.clear(field);
+                if let Some(stamp) = meta.field("SystemModstamp") {
+                    draft.set(stamp, &context.now);
+                }
+                db.tables[child].replace(index, draft.finish());
+            }
+            sweep(db, context, child, &next);
+        }
+    }
 }

@@ -275,11 +275,7 @@ impl Schema {
                         format!("{}s", child.name)
                     };
                     // A second link from the same child has no subquery name of its own.
-                    let taken = known
-                        .iter()
-                        .copied()
-                        .chain(&out)
-                        .any(|k| k["relationshipName"] == made.as_str());
+                    let taken = known.iter().copied().chain(&out).any(|k| k["relationshipName"] == made.as_str());
                     let hidden = audit || name == "User" || field.name == "MasterRecordId" || taken;
                     let relationship = if hidden { Value::Null } else { json!(made) };
                     json!({"cascadeDelete": field.cascade, "childSObject": child.name,
@@ -291,6 +287,15 @@ impl Schema {
             }
         }
         out
+    }
+
+    /// Whether the captured describe says that deleting the parent deletes this child.
+    pub fn cascades(&self, parent: usize, child: &str, field: &str) -> bool {
+        let list = self.objects[parent].describe.get("childRelationships");
+        list.and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .any(|c| c["childSObject"] == child && c["field"] == field && c["cascadeDelete"] == true)
     }
 
     /// The entry of the global describe.

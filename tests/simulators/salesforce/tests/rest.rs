@@ -21,7 +21,9 @@ fn credentials(org: &RunningOrg, grant: &str) -> String {
 
 fn limits_with(org: &RunningOrg, token: &str) -> u16 {
     let auth = format!("Bearer {token}");
-    try_send(org, "GET", &v65("limits"), &[("authorization", &auth)], b"").unwrap().status
+    try_send(org, "GET", &v65("limits"), &[("authorization", &auth)], b"")
+        .unwrap()
+        .status
 }
 
 #[test]
@@ -35,11 +37,20 @@ fn client_credentials_give_a_session_that_can_be_introspected_and_revoked() {
     assert!(body["issued_at"].is_string() && body.get("expires_in").is_none());
     assert_eq!(limits_with(&org, &session), 200);
     let form = format!("token={session}&client_id={}&client_secret={}", org.client_id, org.client_secret);
-    let state = try_send(&org, "POST", "/services/oauth2/introspect", &[], form.as_bytes()).unwrap().json();
+    let state = try_send(&org, "POST", "/services/oauth2/introspect", &[], form.as_bytes())
+        .unwrap()
+        .json();
     assert_eq!(state["active"], true);
-    assert_eq!(try_send(&org, "POST", "/services/oauth2/revoke", &[], format!("token={session}").as_bytes()).unwrap().status, 200);
+    assert_eq!(
+        try_send(&org, "POST", "/services/oauth2/revoke", &[], format!("token={session}").as_bytes())
+            .unwrap()
+            .status,
+        200
+    );
     assert_eq!(limits_with(&org, &session), 401);
-    let state = try_send(&org, "POST", "/services/oauth2/introspect", &[], form.as_bytes()).unwrap().json();
+    let state = try_send(&org, "POST", "/services/oauth2/introspect", &[], form.as_bytes())
+        .unwrap()
+        .json();
     assert_eq!(state, json!({"active": false}));
 }
 
@@ -47,9 +58,18 @@ fn client_credentials_give_a_session_that_can_be_introspected_and_revoked() {
 fn oauth_errors_are_objects_with_the_documented_codes() {
     let org = org(OrgConfig::default());
     for (form, error) in [
-        ("grant_type=client_credentials&client_id=x&client_secret=y".to_owned(), "invalid_client_id"),
-        (format!("grant_type=client_credentials&client_id={}&client_secret=y", org.client_id), "invalid_client"),
-        (format!("{}&refresh_token=nope", credentials(&org, "refresh_token")), "invalid_grant"),
+        (
+            "grant_type=client_credentials&client_id=x&client_secret=y".to_owned(),
+            "invalid_client_id",
+        ),
+        (
+            format!("grant_type=client_credentials&client_id={}&client_secret=y", org.client_id),
+            "invalid_client",
+        ),
+        (
+            format!("{}&refresh_token=nope", credentials(&org, "refresh_token")),
+            "invalid_grant",
+        ),
         (credentials(&org, "magic"), "unsupported_grant_type"),
         ("x=y".to_owned(), "invalid_request"),
     ] {
@@ -61,7 +81,10 @@ fn oauth_errors_are_objects_with_the_documented_codes() {
 
 #[test]
 fn a_rotated_refresh_token_works_once() {
-    let org = org(OrgConfig { rotate_refresh: true, ..OrgConfig::default() });
+    let org = org(OrgConfig {
+        rotate_refresh: true,
+        ..OrgConfig::default()
+    });
     let form = format!("{}&refresh_token={}", credentials(&org, "refresh_token"), org.refresh_token);
     let first = token(&org, &form);
     assert_eq!(first.status, 200);
@@ -76,15 +99,27 @@ fn assertion(claims: &Value) -> String {
     let part = |v: &Value| URL_SAFE_NO_PAD.encode(v.to_string());
     let signed = format!("{}.{}", part(&json!({"alg": "RS256"})), part(claims));
     let mut signature = vec![0; key.public().modulus_len()];
-    key.sign(&RSA_PKCS1_SHA256, &ring::rand::SystemRandom::new(), signed.as_bytes(), &mut signature).unwrap();
+    key.sign(
+        &RSA_PKCS1_SHA256,
+        &ring::rand::SystemRandom::new(),
+        signed.as_bytes(),
+        &mut signature,
+    )
+    .unwrap();
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
 
 #[test]
 fn jwt_assertions_are_verified_against_key_and_certificate() {
     let grant = "grant_type=urn:ietf:params:oauth:grant-type:jwt-bearer&assertion=";
-    for pem in [include_str!("keys/jwt-test-only.pub.pem"), include_str!("keys/jwt-test-only.crt.pem")] {
-        let org = org(OrgConfig { public_key_pem: Some(pem.into()), ..OrgConfig::default() });
+    for pem in [
+        include_str!("keys/jwt-test-only.pub.pem"),
+        include_str!("keys/jwt-test-only.crt.pem"),
+    ] {
+        let org = org(OrgConfig {
+            public_key_pem: Some(pem.into()),
+            ..OrgConfig::default()
+        });
         let soon = chrono::Utc::now().timestamp() + 120;
         let claims = |aud: &str, sub: &str, exp: i64| json!({"iss": org.client_id, "sub": sub, "aud": aud, "exp": exp});
         let good = assertion(&claims("https://login.salesforce.com", &org.username, soon));
@@ -92,9 +127,18 @@ fn jwt_assertions_are_verified_against_key_and_certificate() {
         assert_eq!(reply.status, 200, "{}", reply.text());
         assert!(reply.json().get("refresh_token").is_none());
         for (bad, text) in [
-            (assertion(&claims("https://elsewhere.example", &org.username, soon)), "audience is invalid"),
-            (assertion(&claims("https://login.salesforce.com", "stranger@x.example", soon)), "user hasn't approved this consumer"),
-            (assertion(&claims("https://login.salesforce.com", &org.username, soon - 500)), "expired authorization code"),
+            (
+                assertion(&claims("https://elsewhere.example", &org.username, soon)),
+                "audience is invalid",
+            ),
+            (
+                assertion(&claims("https://login.salesforce.com", "stranger@x.example", soon)),
+                "user hasn't approved this consumer",
+            ),
+            (
+                assertion(&claims("https://login.salesforce.com", &org.username, soon - 500)),
+                "expired authorization code",
+            ),
             (format!("{}AAAA", &good[..good.len() - 4]), "invalid assertion"),
             ("nonsense".to_owned(), "invalid assertion"),
         ] {
@@ -105,24 +149,39 @@ fn jwt_assertions_are_verified_against_key_and_certificate() {
 
 #[test]
 fn a_session_ends_by_time_and_by_order_with_the_exact_body() {
-    let expired = org(OrgConfig { token_ttl_secs: 0, ..OrgConfig::default() });
-    let session = token(&expired, &credentials(&expired, "client_credentials")).json()["access_token"].as_str().unwrap().to_owned();
+    let expired = org(OrgConfig {
+        token_ttl_secs: 0,
+        ..OrgConfig::default()
+    });
+    let session = token(&expired, &credentials(&expired, "client_credentials")).json()["access_token"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     assert_eq!(limits_with(&expired, &session), 401);
 
     let org = org(OrgConfig::default());
-    let session = token(&org, &credentials(&org, "client_credentials")).json()["access_token"].as_str().unwrap().to_owned();
+    let session = token(&org, &credentials(&org, "client_credentials")).json()["access_token"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     assert_eq!(limits_with(&org, &session), 200);
     assert_eq!(send(&org, "POST", "/__sim/expire-tokens", Value::Null).json()["expired"], 1);
     let auth = format!("Bearer {session}");
     let reply = try_send(&org, "GET", &v65("limits"), &[("authorization", &auth)], b"").unwrap();
     assert_eq!(reply.status, 401);
-    assert_eq!(reply.json(), json!([{"message": "Session expired or invalid", "errorCode": "INVALID_SESSION_ID"}]));
+    assert_eq!(
+        reply.json(),
+        json!([{"message": "Session expired or invalid", "errorCode": "INVALID_SESSION_ID"}])
+    );
     assert_eq!(limits_with(&org, &org.token), 200);
 }
 
 #[test]
 fn the_daily_limit_counts_down_and_then_refuses() {
-    let org = org(OrgConfig { daily_requests_max: 3, ..OrgConfig::default() });
+    let org = org(OrgConfig {
+        daily_requests_max: 3,
+        ..OrgConfig::default()
+    });
     for used in 1..=3 {
         let reply = get(&org, &v65("limits"));
         assert_eq!(reply.header("sforce-limit-info"), format!("api-usage={used}/3"));
@@ -145,21 +204,31 @@ fn describes_answer_304_and_echo_the_version() {
     let headers = [("authorization", auth.as_str()), ("if-modified-since", since.as_str())];
     let again = try_send(&org, "GET", &v65("sobjects/Contact/describe"), &headers, b"").unwrap();
     assert_eq!((again.status, again.body.len()), (304, 0));
-    let types = get(&org, &v65("sobjects/Account/describe")).json()["recordTypeInfos"].as_array().unwrap().len();
+    let types = get(&org, &v65("sobjects/Account/describe")).json()["recordTypeInfos"]
+        .as_array()
+        .unwrap()
+        .len();
     assert_eq!(types, 3);
 }
 
 #[test]
 fn production_and_sandbox_share_names_but_no_ids() {
     let production = org(OrgConfig::default());
-    let sandbox = org(OrgConfig { flavour: Flavour::Sandbox, ..OrgConfig::default() });
+    let sandbox = org(OrgConfig {
+        flavour: Flavour::Sandbox,
+        ..OrgConfig::default()
+    });
     let query = "SELECT Id, DeveloperName, SobjectType FROM RecordType ORDER BY SobjectType, DeveloperName";
     let (a, b) = (soql(&production, query).json(), soql(&sandbox, query).json());
     for (a, b) in a["records"].as_array().unwrap().iter().zip(b["records"].as_array().unwrap()) {
         assert_eq!(a["DeveloperName"], b["DeveloperName"]);
         assert_ne!(a["Id"], b["Id"]);
     }
-    let org_row = soql(&sandbox, "SELECT IsSandbox, OrganizationType, TrialExpirationDate FROM Organization").json();
+    let org_row = soql(
+        &sandbox,
+        "SELECT IsSandbox, OrganizationType, TrialExpirationDate FROM Organization",
+    )
+    .json();
     assert_eq!(org_row["records"][0]["IsSandbox"], true);
     assert_eq!(sandbox.username, format!("{}.uat", production.username));
     assert_eq!(sandbox.count("Account"), 0);
@@ -169,27 +238,54 @@ fn production_and_sandbox_share_names_but_no_ids() {
 #[test]
 fn shipped_rows_load_and_a_sandbox_inherits_only_their_setup() {
     let dir = data_dir().join("rows/synthetic-b2b");
-    let production = org(OrgConfig { rows: Some(dir.clone()), ..OrgConfig::default() });
+    let production = org(OrgConfig {
+        rows: Some(dir.clone()),
+        ..OrgConfig::default()
+    });
     assert_eq!(production.count("RecordType"), 9);
-    let total = soql(&production, "SELECT COUNT() FROM Contact").json()["totalSize"].as_u64().unwrap();
+    let total = soql(&production, "SELECT COUNT() FROM Contact").json()["totalSize"]
+        .as_u64()
+        .unwrap();
     assert_eq!(total, 900);
-    let loops = soql(&production, "SELECT Id, ReportsTo.ReportsToId FROM Contact WHERE ReportsTo.ReportsToId != null").json();
-    let looped = loops["records"].as_array().unwrap().iter().filter(|r| r["ReportsTo"]["ReportsToId"] == r["Id"]).count();
+    let loops = soql(
+        &production,
+        "SELECT Id, ReportsTo.ReportsToId FROM Contact WHERE ReportsTo.ReportsToId != null",
+    )
+    .json();
+    let looped = loops["records"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|r| r["ReportsTo"]["ReportsToId"] == r["Id"])
+        .count();
     assert!(looped > 0);
-    let sandbox = org(OrgConfig { rows: Some(dir), flavour: Flavour::Sandbox, ..OrgConfig::default() });
+    let sandbox = org(OrgConfig {
+        rows: Some(dir),
+        flavour: Flavour::Sandbox,
+        ..OrgConfig::default()
+    });
     assert_eq!(sandbox.count("Contact"), 0);
     assert_eq!(sandbox.count("User"), production.count("User"));
     let created = send(&production, "POST", &v65("sobjects/Contact"), json!({"LastName": "New"})).json();
     let id = created["id"].as_str().unwrap();
-    assert_eq!(get(&production, &v65(&format!("sobjects/Contact/{id}?fields=LastName"))).json()["LastName"], "New");
+    assert_eq!(
+        get(&production, &v65(&format!("sobjects/Contact/{id}?fields=LastName"))).json()["LastName"],
+        "New"
+    );
 }
 
 #[test]
 fn queries_answer_the_documented_shapes() {
-    let org = org(OrgConfig { scale: Some(3000), ..OrgConfig::default() });
+    let org = org(OrgConfig {
+        scale: Some(3000),
+        ..OrgConfig::default()
+    });
     let count = |query: &str| soql(&org, query).json()["totalSize"].as_u64().unwrap();
     assert_eq!(count("SELECT COUNT() FROM Contact") as usize, org.count("Contact"));
-    assert_eq!(soql(&org, "SELECT COUNT(Id) CNT FROM Contact").json()["records"][0]["CNT"], org.count("Contact"));
+    assert_eq!(
+        soql(&org, "SELECT COUNT(Id) CNT FROM Contact").json()["records"][0]["CNT"],
+        org.count("Contact")
+    );
     let all = count("SELECT Id FROM Contact");
     let some = count("SELECT Id FROM Contact WHERE Email = null");
     assert!(some > 0);
@@ -202,15 +298,27 @@ fn queries_answer_the_documented_shapes() {
     assert_eq!(with + without, count("SELECT Id FROM Account"));
     let tags = count("SELECT Id FROM Account WHERE Tags__c INCLUDES ('EU')");
     assert!(tags > 0 && tags + count("SELECT Id FROM Account WHERE Tags__c EXCLUDES ('EU')") == count("SELECT Id FROM Account"));
-    assert_eq!(count("SELECT Id FROM PricebookEntry WHERE Pricebook2.IsStandard = true") * 2, count("SELECT Id FROM PricebookEntry"));
+    assert_eq!(
+        count("SELECT Id FROM PricebookEntry WHERE Pricebook2.IsStandard = true") * 2,
+        count("SELECT Id FROM PricebookEntry")
+    );
     assert_eq!(count("SELECT Id FROM Task WHERE Who.Type = 'Lead' AND WhatId != null"), 0);
-    let one = soql(&org, "SELECT Id, name, Account.Owner.Name FROM Contact WHERE Ext_Id__c = 'con-0000003'").json();
+    let one = soql(
+        &org,
+        "SELECT Id, name, Account.Owner.Name FROM Contact WHERE Ext_Id__c = 'con-0000003'",
+    )
+    .json();
     assert_eq!(one["totalSize"], 1);
     assert!(one["records"][0]["Account"]["Owner"]["Name"].is_string());
     let stamp = soql(&org, "SELECT CreatedDate FROM Contact LIMIT 1").json();
     assert!(stamp["records"][0]["CreatedDate"].as_str().unwrap().ends_with("+0000"));
     let groups = soql(&org, "SELECT StageName, COUNT(Id) FROM Opportunity GROUP BY StageName").json();
-    let sum: u64 = groups["records"].as_array().unwrap().iter().map(|r| r["expr0"].as_u64().unwrap()).sum();
+    let sum: u64 = groups["records"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|r| r["expr0"].as_u64().unwrap())
+        .sum();
     assert_eq!(sum as usize, org.count("Opportunity"));
 }
 
@@ -218,15 +326,43 @@ fn queries_answer_the_documented_shapes() {
 fn refused_queries_name_code_and_place() {
     let org = org(OrgConfig::default());
     for (query, code, part) in [
-        ("SELECT Id FROM Nope", "INVALID_TYPE", "ERROR at Row:1:Column:16\nsObject type 'Nope' is not supported"),
-        ("SELECT Nope FROM Account", "INVALID_FIELD", "Column:8\nNo such column 'Nope' on entity 'Account'"),
+        (
+            "SELECT Id FROM Nope",
+            "INVALID_TYPE",
+            "ERROR at Row:1:Column:16\nsObject type 'Nope' is not supported",
+        ),
+        (
+            "SELECT Nope FROM Account",
+            "INVALID_FIELD",
+            "Column:8\nNo such column 'Nope' on entity 'Account'",
+        ),
         ("SELECT Id FROM Account WHERE Nope = 1", "INVALID_FIELD", "Column:30"),
-        ("SELECT Boss.Name FROM Account", "INVALID_FIELD", "Didn't understand relationship 'Boss'"),
+        (
+            "SELECT Boss.Name FROM Account",
+            "INVALID_FIELD",
+            "Didn't understand relationship 'Boss'",
+        ),
         ("SELECT Id FROM Account WHERE Name = 5", "INVALID_FIELD", "must be of type string"),
-        ("SELECT Id FROM Account WHERE AnnualRevenue = '5'", "INVALID_FIELD", "should not be enclosed in quotes"),
-        ("SELECT Id FROM Account WHERE CreatedDate > '2020-01-01'", "INVALID_FIELD", "must be of type dateTime"),
-        ("SELECT Id FROM Account WHERE Description = 'x'", "INVALID_FIELD", "can not be filtered"),
-        ("SELECT Id FROM Account WHERE Id = 'zzz'", "INVALID_QUERY_FILTER_OPERATOR", "invalid ID field"),
+        (
+            "SELECT Id FROM Account WHERE AnnualRevenue = '5'",
+            "INVALID_FIELD",
+            "should not be enclosed in quotes",
+        ),
+        (
+            "SELECT Id FROM Account WHERE CreatedDate > '2020-01-01'",
+            "INVALID_FIELD",
+            "must be of type dateTime",
+        ),
+        (
+            "SELECT Id FROM Account WHERE Description = 'x'",
+            "INVALID_FIELD",
+            "can not be filtered",
+        ),
+        (
+            "SELECT Id FROM Account WHERE Id = 'zzz'",
+            "INVALID_QUERY_FILTER_OPERATOR",
+            "invalid ID field",
+        ),
         ("SELECT Id, id FROM Account", "INVALID_FIELD", "duplicate field selected"),
         ("SELECT Id FROM Account LIMIT 1 OFFSET 2001", "NUMBER_OUTSIDE_VALID_RANGE", "2000"),
         ("SELECT FIELDS(ALL) FROM Account", "MALFORMED_QUERY", "LIMIT"),
@@ -243,7 +379,11 @@ fn refused_queries_name_code_and_place() {
 
 #[test]
 fn query_pages_continue_by_locator_and_miss_nothing() {
-    let org = org(OrgConfig { scale: Some(4000), query_page_rows: 300, ..OrgConfig::default() });
+    let org = org(OrgConfig {
+        scale: Some(4000),
+        query_page_rows: 300,
+        ..OrgConfig::default()
+    });
     let mut page = soql(&org, "SELECT Id FROM Contact ORDER BY Id").json();
     let mut seen = std::collections::BTreeSet::new();
     loop {
@@ -262,13 +402,26 @@ fn query_pages_continue_by_locator_and_miss_nothing() {
 #[test]
 fn records_live_through_create_read_update_delete() {
     let org = org(OrgConfig::default());
-    let reply = send(&org, "POST", &v65("sobjects/Account"), json!({"Name": "Acme", "Ext_Id__c": "A-1", "AnnualRevenue": 1000}));
+    let reply = send(
+        &org,
+        "POST",
+        &v65("sobjects/Account"),
+        json!({"Name": "Acme", "Ext_Id__c": "A-1", "AnnualRevenue": 1000}),
+    );
     assert_eq!(reply.status, 201);
     let id = reply.json()["id"].as_str().unwrap().to_owned();
     let path = v65(&format!("sobjects/Account/{id}"));
-    let child = send(&org, "POST", &v65("sobjects/Contact"), json!({"LastName": "Doe", "Account": {"Ext_Id__c": "A-1"}}));
+    let child = send(
+        &org,
+        "POST",
+        &v65("sobjects/Contact"),
+        json!({"LastName": "Doe", "Account": {"Ext_Id__c": "A-1"}}),
+    );
     assert_eq!(child.status, 201, "{}", child.text());
-    assert_eq!(send(&org, "PATCH", &path, json!({"Name": "Acme 2", "AnnualRevenue": null})).status, 204);
+    assert_eq!(
+        send(&org, "PATCH", &path, json!({"Name": "Acme 2", "AnnualRevenue": null})).status,
+        204
+    );
     let record = get(&org, &path).json();
     assert_eq!((&record["Name"], &record["AnnualRevenue"]), (&json!("Acme 2"), &Value::Null));
     assert_eq!(get(&org, &v65(&format!("sobjects/Account/{}", &id[..15]))).status, 200);
@@ -300,16 +453,38 @@ fn collections_keep_order_and_roll_back_as_one_when_asked() {
     assert_eq!(strict[1]["errors"][0]["statusCode"], "REQUIRED_FIELD_MISSING");
     assert_eq!(org.count("Account") + org.count("Contact"), 0);
     let lax = send(&org, "POST", &v65("composite/sobjects"), records(false)).json();
-    assert_eq!((&lax[0]["success"], &lax[1]["success"], &lax[2]["success"]), (&json!(true), &json!(false), &json!(true)));
+    assert_eq!(
+        (&lax[0]["success"], &lax[1]["success"], &lax[2]["success"]),
+        (&json!(true), &json!(false), &json!(true))
+    );
     let id = lax[0]["id"].as_str().unwrap();
     let upsert = json!({"records": [{"Id": id, "Name": "A2"}, {"Id": null, "Name": "New"}]});
     let upserted = send(&org, "PATCH", &v65("composite/sobjects/Account/Id"), upsert).json();
-    assert_eq!((&upserted[0]["created"], &upserted[1]["created"]), (&json!(false), &json!(true)), "{upserted}");
-    let got = send(&org, "POST", &v65("composite/sobjects/Account"), json!({"ids": ["001000000000000AAA", id], "fields": ["Name"]})).json();
+    assert_eq!(
+        (&upserted[0]["created"], &upserted[1]["created"]),
+        (&json!(false), &json!(true)),
+        "{upserted}"
+    );
+    let got = send(
+        &org,
+        "POST",
+        &v65("composite/sobjects/Account"),
+        json!({"ids": ["001000000000000AAA", id], "fields": ["Name"]}),
+    )
+    .json();
     assert_eq!((&got[0], &got[1]["Name"]), (&Value::Null, &json!("A2")));
-    let gone = send(&org, "DELETE", &v65(&format!("composite/sobjects?ids={id},001000000000000AAA")), Value::Null).json();
+    let gone = send(
+        &org,
+        "DELETE",
+        &v65(&format!("composite/sobjects?ids={id},001000000000000AAA")),
+        Value::Null,
+    )
+    .json();
     assert_eq!((&gone[0]["success"], &gone[1]["success"]), (&json!(true), &json!(false)));
-    assert_eq!(send(&org, "DELETE", &v65("composite/sobjects?ids="), Value::Null).code(), "REQUIRED_FIELD_MISSING");
+    assert_eq!(
+        send(&org, "DELETE", &v65("composite/sobjects?ids="), Value::Null).code(),
+        "REQUIRED_FIELD_MISSING"
+    );
     let many: Vec<Value> = (0..201).map(|_| json!({"attributes": {"type": "Account"}, "Name": "x"})).collect();
     assert_eq!(send(&org, "POST", &v65("composite/sobjects"), json!({"records": many})).status, 400);
 }
@@ -344,7 +519,10 @@ fn scripted_faults_answer_hold_or_cut() {
 
 #[test]
 fn corruption_edits_pass_every_rule() {
-    let org = org(OrgConfig { scale: Some(500), ..OrgConfig::default() });
+    let org = org(OrgConfig {
+        scale: Some(500),
+        ..OrgConfig::default()
+    });
     let pair = soql(&org, "SELECT Id, AccountId FROM Contact LIMIT 2").json();
     let cell = |i: usize, name: &str| pair["records"][i][name].as_str().unwrap().to_owned();
     let path = format!("/__sim/records/{}/swap/AccountId/{}", cell(0, "Id"), cell(1, "Id"));
@@ -352,7 +530,12 @@ fn corruption_edits_pass_every_rule() {
     let after = soql(&org, "SELECT Id, AccountId FROM Contact LIMIT 2").json();
     assert_eq!(after["records"][0]["AccountId"], cell(1, "AccountId").as_str());
     let before = org.count("Contact");
-    send(&org, "PATCH", &format!("/__sim/records/{}", cell(0, "Id")), json!({"Email": "not an email"}));
+    send(
+        &org,
+        "PATCH",
+        &format!("/__sim/records/{}", cell(0, "Id")),
+        json!({"Email": "not an email"}),
+    );
     let mail = soql(&org, &format!("SELECT Email FROM Contact WHERE Id = '{}'", cell(0, "Id"))).json();
     assert_eq!(mail["records"][0]["Email"], "not an email");
     send(&org, "DELETE", &format!("/__sim/records/{}", cell(1, "Id")), Value::Null);

@@ -103,7 +103,11 @@ fn order_rows(db: &Db, a: &Row, b: &Row, keys: &[(Bound, bool, bool)]) -> Orderi
         // A false boolean is stored as absent, but it is no null.
         let value = |row| {
             let value = path.value(db, row);
-            if path.kind == FieldType::Boolean { value.or(Some(&b"false"[..])) } else { value }
+            if path.kind == FieldType::Boolean {
+                value.or(Some(&b"false"[..]))
+            } else {
+                value
+            }
         };
         let order = match (value(a), value(b)) {
             (None, None) => Ordering::Equal,

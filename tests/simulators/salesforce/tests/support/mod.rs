@@ -48,7 +48,10 @@ pub fn try_send(org: &RunningOrg, method: &str, path: &str, headers: &[(&str, &s
     let address = org.url.trim_start_matches("http://");
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(JOB_SECS_MAX))).unwrap();
-    let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
+    let mut head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {}\r\n",
+        body.len()
+    );
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }
@@ -91,9 +94,20 @@ fn dechunk(mut rest: &[u8]) -> Option<Vec<u8>> {
 }
 
 pub fn send(org: &RunningOrg, method: &str, path: &str, body: Value) -> Reply {
-    let bytes = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+    let bytes = if body.is_null() {
+        Vec::new()
+    } else {
+        body.to_string().into_bytes()
+    };
     let auth = format!("Bearer {}", org.token);
-    try_send(org, method, path, &[("authorization", &auth), ("content-type", "application/json")], &bytes).unwrap()
+    try_send(
+        org,
+        method,
+        path,
+        &[("authorization", &auth), ("content-type", "application/json")],
+        &bytes,
+    )
+    .unwrap()
 }
 
 pub fn get(org: &RunningOrg, path: &str) -> Reply {
@@ -131,7 +145,14 @@ pub fn create_ingest(org: &RunningOrg, body: Value) -> String {
 pub fn put_csv(org: &RunningOrg, id: &str, csv: &str) -> Reply {
     let auth = format!("Bearer {}", org.token);
     let path = v65(&format!("jobs/ingest/{id}/batches"));
-    try_send(org, "PUT", &path, &[("authorization", &auth), ("content-type", "text/csv; charset=UTF-8")], csv.as_bytes()).unwrap()
+    try_send(
+        org,
+        "PUT",
+        &path,
+        &[("authorization", &auth), ("content-type", "text/csv; charset=UTF-8")],
+        csv.as_bytes(),
+    )
+    .unwrap()
 }
 
 /// A whole ingest: the final job, and its three result files.
@@ -142,7 +163,10 @@ pub fn ingest(org: &RunningOrg, job: Value, csv: &str) -> (Value, [String; 3]) {
     assert_eq!(send(org, "PATCH", &path, json!({"state": "UploadComplete"})).status, 200);
     let job = finished(org, &path);
     let file = |name: &str| get(org, &format!("{path}/{name}")).text();
-    (job, [file("successfulResults/"), file("failedResults/"), file("unprocessedrecords/")])
+    (
+        job,
+        [file("successfulResults/"), file("failedResults/"), file("unprocessedrecords/")],
+    )
 }
 
 /// Rows of a CSV text without its header.
