@@ -1,38 +1,30 @@
 //! Bulk API 2.0 ingest jobs: one upload per job, processed asynchronously in batches, with
 //! result files that echo the input rows byte for byte.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::response::Response;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use csv::ByteRecord;
 use http::Method;
 use serde_json::{Value, json};
 
 use crate::bulk_query::{dialect, quoted, version_number, wire_time};
-use crate::db::Db;
+use crate::bulk_rows;
 use crate::http::{Call, ok};
 use crate::id::Id;
 use crate::org::OrgState;
 use crate::reply::{ApiError, PIECE_BYTES, csv_stream, empty};
-use crate::rules::{self, Column, Input, Scratch};
-use crate::value::RowError;
 
-/// Rows between two looks at the abort flag, and per hold of the write lock: the size of a
-/// trigger chunk.
-const CHUNK_ROWS: usize = 200;
-/// Rows per server-side batch; between batches the worker yields.
-const BATCH_ROWS: usize = 10_000;
 /// Jobs per list answer.
 const LIST_MAX: usize = 1000;
-const CREATED: u32 = 1 << 31;
+/// Marks an outcome's row as inserted.
+pub(crate) const CREATED: u32 = 1 << 31;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Operation {
+pub(crate) enum Operation {
     Insert,
     Update,
     Upsert,
@@ -42,32 +34,32 @@ enum Operation {
 
 /// What became of one input row; positions point into the upload.
 #[derive(Clone, Copy)]
-struct Outcome {
-    start: u32,
-    end: u32,
+pub(crate) struct Outcome {
+    pub(crate) start: u32,
+    pub(crate) end: u32,
     /// A row position, with [`CREATED`]; or an index into the errors.
-    value: u32,
-    good: bool,
+    pub(crate) value: u32,
+    pub(crate) good: bool,
 }
 
 #[derive(Default)]
-struct Progress {
-    state: State,
-    upload: Bytes,
-    header: (usize, usize),
-    outcomes: Vec<Outcome>,
-    errors: Vec<Box<str>>,
+pub(crate) struct Progress {
+    pub(crate) state: State,
+    pub(crate) upload: Bytes,
+    pub(crate) header: (usize, usize),
+    pub(crate) outcomes: Vec<Outcome>,
+    pub(crate) errors: Vec<Box<str>>,
     /// Offset from which rows were never looked at.
-    unprocessed_from: usize,
-    good: Vec<u32>,
-    bad: Vec<u32>,
-    message: Option<String>,
-    modified: Option<DateTime<Utc>>,
-    took_ms: u64,
+    pub(crate) unprocessed_from: usize,
+    pub(crate) good: Vec<u32>,
+    pub(crate) bad: Vec<u32>,
+    pub(crate) message: Option<String>,
+    pub(crate) modified: Option<DateTime<Utc>>,
+    pub(crate) took_ms: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
-enum State {
+pub(crate) enum State {
     #[default]
     Open,
     UploadComplete,
@@ -96,25 +88,25 @@ impl State {
 
 /// One ingest job.
 pub struct IngestJob {
-    id: Id,
-    version: String,
-    object: usize,
-    operation: Operation,
-    operation_name: String,
-    external_id: Option<(usize, String)>,
-    assignment_rule: Option<String>,
-    delimiter: u8,
-    delimiter_name: String,
-    crlf: bool,
-    created: DateTime<Utc>,
-    aborting: AtomicBool,
-    processed: AtomicU64,
-    failed: AtomicU64,
-    progress: Mutex<Progress>,
+    pub(crate) id: Id,
+    pub(crate) version: String,
+    pub(crate) object: usize,
+    pub(crate) operation: Operation,
+    pub(crate) operation_name: String,
+    pub(crate) external_id: Option<(usize, String)>,
+    pub(crate) assignment_rule: Option<String>,
+    pub(crate) delimiter: u8,
+    pub(crate) delimiter_name: String,
+    pub(crate) crlf: bool,
+    pub(crate) created: DateTime<Utc>,
+    pub(crate) aborting: AtomicBool,
+    pub(crate) processed: AtomicU64,
+    pub(crate) failed: AtomicU64,
+    pub(crate) progress: Mutex<Progress>,
 }
 
 impl IngestJob {
-    fn progress(&self) -> MutexGuard<'_, Progress> {
+    pub(crate) fn progress(&self) -> MutexGuard<'_, Progress> {
         self.progress.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
@@ -355,409 +347,15 @@ fn start(org: &Arc<OrgState>, job: &Arc<IngestJob>) {
         tokio::time::sleep(Duration::from_millis(latency - latency / 2)).await;
         let worker = Arc::clone(&job);
         // A panic in row processing must end the job, not leave it in progress for ever.
-        if tokio::task::spawn_blocking(move || process(&org, &worker)).await.is_err() {
+        if tokio::task::spawn_blocking(move || bulk_rows::process(&org, &worker))
+            .await
+            .is_err()
+        {
             let mut progress = job.progress();
             progress.state = State::Failed;
             progress.message = Some("Unknown : An unexpected error occurred".into());
         }
     });
-}
-
-struct Work<'a> {
-    org: &'a OrgState,
-    job: &'a IngestJob,
-    text: &'a [u8],
-    columns: Vec<Column>,
-    key: Option<usize>,
-    id: Option<usize>,
-}
-
-fn process(org: &OrgState, job: &IngestJob) {
-    let started = Instant::now();
-    let upload = job.progress().upload.clone();
-    let mut outcomes = Vec::new();
-    let mut errors = Vec::new();
-    let mut header = (0, 0);
-    let mut rest = 0;
-    let result = run(org, job, &upload, &mut outcomes, &mut errors, &mut header, &mut rest);
-    if matches!(job.operation, Operation::Delete | Operation::HardDelete) {
-        let mut db = org.db_mut();
-        let table = &db.tables[job.object];
-        let gone = outcomes.iter().filter(|o| o.good).map(|o| table.id(o.value & !CREATED)).collect();
-        rules::sweep(&mut db, &org.write_context(), job.object, &gone);
-    }
-    let mut good: Vec<u32> = Vec::new();
-    let mut bad: Vec<u32> = Vec::new();
-    for (i, outcome) in outcomes.iter().enumerate() {
-        if outcome.good { good.push(i as u32) } else { bad.push(i as u32) }
-    }
-    if org.config.shuffle_results {
-        let seed = job.id.serial() ^ org.config.seed;
-        shuffle(&mut good, seed);
-        shuffle(&mut bad, seed.rotate_left(17));
-    }
-    let mut progress = job.progress();
-    progress.outcomes = outcomes;
-    progress.errors = errors;
-    progress.header = header;
-    progress.unprocessed_from = rest;
-    progress.good = good;
-    progress.bad = bad;
-    progress.took_ms = started.elapsed().as_millis() as u64;
-    progress.modified = Some(Utc::now());
-    match result {
-        Ok(true) => progress.state = State::JobComplete,
-        Ok(false) => progress.state = State::Aborted,
-        Err(message) => {
-            progress.message = Some(message);
-            progress.state = State::Failed;
-        }
-    }
-}
-
-fn shuffle(list: &mut [u32], seed: u64) {
-    let mut random = crate::generate::SplitMix::new(seed);
-    for i in (1..list.len()).rev() {
-        list.swap(i, random.below(i as u64 + 1) as usize);
-    }
-}
-
-/// The end of the first line, quotes respected, and whether it ended in CRLF.
-fn first_line(text: &[u8]) -> (usize, Option<bool>) {
-    let mut inside = false;
-    for (i, c) in text.iter().enumerate() {
-        match c {
-            b'"' => inside = !inside,
-            b'\n' if !inside => return (i, Some(i > 0 && text[i - 1] == b'\r')),
-            _ => {}
-        }
-    }
-    (text.len(), None)
-}
-
-fn run(
-    org: &OrgState,
-    job: &IngestJob,
-    upload: &[u8],
-    outcomes: &mut Vec<Outcome>,
-    errors: &mut Vec<Box<str>>,
-    header_at: &mut (usize, usize),
-    rest: &mut usize,
-) -> Result<bool, String> {
-    let skip = if upload.starts_with(b"\xEF\xBB\xBF") { 3 } else { 0 };
-    let text = &upload[skip..];
-    let (header_end, ending) = first_line(text);
-    let bare_end = header_end - usize::from(ending == Some(true));
-    *header_at = (skip, skip + bare_end);
-    *rest = (skip + header_end + 1).min(upload.len());
-    if text.iter().all(u8::is_ascii_whitespace) {
-        return Err("InvalidBatch : Failed to parse CSV header.".into());
-    }
-    if std::str::from_utf8(text).is_err() {
-        return Err("ClientInputError : Failed to read query. Exception: input is not valid UTF-8".into());
-    }
-    if ending.is_some_and(|crlf| crlf != job.crlf) {
-        let declared = if job.crlf { "CRLF" } else { "LF" };
-        return Err(format!(
-            "ClientInputError : LineEnding is invalid on user data. Current LineEnding setting is {declared}"
-        ));
-    }
-    let mut reader = csv::ReaderBuilder::new()
-        .delimiter(job.delimiter)
-        .flexible(true)
-        .has_headers(false)
-        .buffer_capacity(1 << 20)
-        .from_reader(text);
-    let mut names = ByteRecord::new();
-    reader.read_byte_record(&mut names).map_err(|e| format!("InvalidBatch : {e}"))?;
-    let work = resolve(org, job, text, &names)?;
-    let mut chunk: Vec<ByteRecord> = vec![ByteRecord::new(); CHUNK_ROWS];
-    let mut spans: Vec<(usize, usize)> = Vec::with_capacity(CHUNK_ROWS);
-    let mut scratch = Scratch::default();
-    let mut since_yield = 0;
-    loop {
-        if job.aborting.load(Ordering::SeqCst) || org.stopping.load(Ordering::SeqCst) {
-            return Ok(false);
-        }
-        spans.clear();
-        let mut broken = None;
-        while spans.len() < CHUNK_ROWS {
-            let start = reader.position().byte() as usize;
-            let record = &mut chunk[spans.len()];
-            match reader.read_byte_record(record) {
-                Ok(true) => {}
-                Ok(false) => break,
-                Err(error) => {
-                    broken = Some(format!("InvalidBatch : {error}"));
-                    break;
-                }
-            }
-            if record.len() != names.len() {
-                broken = Some(format!(
-                    "InvalidBatch : Row {} has {} fields, the header has {}",
-                    outcomes.len() + spans.len() + 1,
-                    record.len(),
-                    names.len()
-                ));
-                break;
-            }
-            spans.push((start, reader.position().byte() as usize));
-        }
-        if spans.is_empty() && broken.is_none() {
-            *rest = upload.len();
-            return Ok(true);
-        }
-        if let Some(message) = org.faults.job_fault(&org.schema.objects[job.object].name, outcomes.len()) {
-            return Err(message);
-        }
-        let rows = &chunk[..spans.len()];
-        work.chunk(rows, &spans, skip, outcomes, errors, &mut scratch);
-        if let Some((_, end)) = spans.last() {
-            *rest = skip + end;
-        }
-        if let Some(message) = broken {
-            return Err(message);
-        }
-        since_yield += spans.len();
-        if since_yield >= BATCH_ROWS {
-            since_yield = 0;
-            std::thread::yield_now();
-        }
-    }
-}
-
-fn resolve<'a>(org: &'a OrgState, job: &'a IngestJob, text: &'a [u8], names: &ByteRecord) -> Result<Work<'a>, String> {
-    let meta = &org.schema.objects[job.object];
-    let mut columns = Vec::with_capacity(names.len());
-    let (mut id, mut key) = (None, None);
-    for (i, raw) in names.iter().enumerate() {
-        let name = String::from_utf8_lossy(raw);
-        let column =
-            Column::resolve(&org.schema, job.object, &name).ok_or_else(|| format!("InvalidBatch : Field name not found : {name}"))?;
-        if columns.iter().any(|c| same_column(c, &column)) {
-            return Err(format!("InvalidBatch : Field name is duplicated : {name}"));
-        }
-        if matches!(column, Column::Id) {
-            id = Some(i);
-        }
-        if let (Some((wanted, _)), Column::Field(field)) = (&job.external_id, &column)
-            && field == wanted
-        {
-            key = Some(i);
-        }
-        columns.push(column);
-    }
-    match job.operation {
-        Operation::Delete | Operation::HardDelete if id.is_none() || columns.len() != 1 => {
-            return Err(format!("InvalidBatch : The '{}' batch must contain only ids", job.operation_name));
-        }
-        Operation::Update if id.is_none() => return Err("InvalidBatch : Field name not found : Id".into()),
-        Operation::Upsert => match &job.external_id {
-            Some((0, _)) if id.is_some() => key = id,
-            Some((_, name)) if key.is_none() => {
-                return Err(format!("InvalidBatch : Field name not found : {name} in {}", meta.name));
-            }
-            _ => {}
-        },
-        _ => {}
-    }
-    Ok(Work {
-        org,
-        job,
-        text,
-        columns,
-        key,
-        id,
-    })
-}
-
-fn same_column(a: &Column, b: &Column) -> bool {
-    match (a, b) {
-        (Column::Id, Column::Id) => true,
-        (Column::Field(a) | Column::Parent { field: a, .. }, Column::Field(b) | Column::Parent { field: b, .. }) => a == b,
-        _ => false,
-    }
-}
-
-impl Work<'_> {
-    fn chunk(
-        &self,
-        rows: &[ByteRecord],
-        spans: &[(usize, usize)],
-        skip: usize,
-        outcomes: &mut Vec<Outcome>,
-        errors: &mut Vec<Box<str>>,
-        scratch: &mut Scratch,
-    ) {
-        let context = self.org.write_context();
-        let mut seen: HashMap<Vec<u8>, usize> = HashMap::new();
-        if let (Operation::Upsert, Some(key)) = (self.job.operation, self.key) {
-            for row in rows {
-                let value = row.get(key).unwrap_or_default();
-                if !value.is_empty() {
-                    *seen.entry(value.to_ascii_lowercase()).or_default() += 1;
-                }
-            }
-            seen.retain(|_, n| *n > 1);
-        }
-        let mut db = self.org.db_mut();
-        let mut failed = 0;
-        for (row, (start, end)) in rows.iter().zip(spans) {
-            let result = self.row(&mut db, &context, row, &seen, scratch);
-            let (start, end) = trim(self.text, *start, *end);
-            let (value, good) = match result {
-                Ok((index, created)) => (index | if created { CREATED } else { 0 }, true),
-                Err(error) => {
-                    failed += 1;
-                    errors.push(self.failure(row, &error).into());
-                    (errors.len() as u32 - 1, false)
-                }
-            };
-            outcomes.push(Outcome {
-                start: (start + skip) as u32,
-                end: (end + skip) as u32,
-                value,
-                good,
-            });
-        }
-        drop(db);
-        self.org.faults.wrote((rows.len() - failed) as u64);
-        self.job.processed.fetch_add(rows.len() as u64, Ordering::Relaxed);
-        self.job.failed.fetch_add(failed as u64, Ordering::Relaxed);
-    }
-
-    /// The two leading cells of a failed row, ready to print.
-    fn failure(&self, row: &ByteRecord, error: &RowError) -> String {
-        let id = self.id.and_then(|i| row.get(i)).unwrap_or_default();
-        let mut out = Vec::new();
-        quoted(&mut out, id);
-        out.push(self.job.delimiter);
-        quoted(&mut out, error.bulk_text().as_bytes());
-        String::from_utf8_lossy(&out).into_owned()
-    }
-
-    fn row(
-        &self,
-        db: &mut Db,
-        context: &rules::WriteContext,
-        row: &ByteRecord,
-        repeated: &HashMap<Vec<u8>, usize>,
-        scratch: &mut Scratch,
-    ) -> Result<(u32, bool), RowError> {
-        let object = self.job.object;
-        if let Some(error) = self.org.faults.row_fault(&self.org.schema.objects[object].name) {
-            return Err(error);
-        }
-        let id_text = self.id.and_then(|i| row.get(i)).unwrap_or_default();
-        if matches!(self.job.operation, Operation::Delete | Operation::HardDelete) {
-            let purge = self.job.operation == Operation::HardDelete;
-            let index = rules::delete(db, context, object, id_text, purge, &mut scratch.draft)?;
-            return Ok((index, false));
-        }
-        let existing = match self.job.operation {
-            Operation::Update => Some(self.by_id(db, id_text)?),
-            Operation::Insert if !id_text.is_empty() => {
-                return Err(RowError::new(
-                    "INVALID_FIELD_FOR_INSERT_UPDATE",
-                    "cannot specify Id in an insert call",
-                    &["Id"],
-                ));
-            }
-            Operation::Upsert => self.upsert_target(db, row, id_text, repeated)?,
-            _ => None,
-        };
-        let cells: Vec<(Column, Input<'_>)> = self
-            .columns
-            .iter()
-            .zip(row.iter())
-            .map(|(column, raw)| {
-                let input = match raw {
-                    b"" => Input::Skip,
-                    b"#N/A" => Input::Null,
-                    raw => Input::Text(raw),
-                };
-                (column.clone(), input)
-            })
-            .collect();
-        let index = rules::write(db, context, object, existing, &cells, scratch)?;
-        Ok((index, existing.is_none()))
-    }
-
-    fn by_id(&self, db: &Db, text: &[u8]) -> Result<u32, RowError> {
-        if text.is_empty() {
-            return Err(RowError::new("MISSING_ARGUMENT", "Id not specified in an update call", &[]));
-        }
-        let shown = String::from_utf8_lossy(text).into_owned();
-        let id = Id::parse(text).map_err(|_| RowError::new("MALFORMED_ID", format!("malformed id {shown}"), &["Id"]))?;
-        if id.prefix() != db.schema.objects[self.job.object].prefix {
-            return Err(RowError::new(
-                "MALFORMED_ID",
-                format!("Id: id value of incorrect type: {shown}"),
-                &["Id"],
-            ));
-        }
-        let table = &db.tables[self.job.object];
-        let index = table
-            .find(&id)
-            .ok_or_else(|| RowError::new("INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id", &[]))?;
-        if table.life(index) != crate::db::Life::Live {
-            return Err(RowError::new("ENTITY_IS_DELETED", "entity is deleted", &[]));
-        }
-        Ok(index)
-    }
-
-    fn upsert_target(
-        &self,
-        db: &Db,
-        row: &ByteRecord,
-        id_text: &[u8],
-        repeated: &HashMap<Vec<u8>, usize>,
-    ) -> Result<Option<u32>, RowError> {
-        let Some((key, name)) = &self.job.external_id else {
-            return Ok(None);
-        };
-        if *key == 0 {
-            return if id_text.is_empty() {
-                Ok(None)
-            } else {
-                self.by_id(db, id_text).map(Some)
-            };
-        }
-        let value = self.key.and_then(|i| row.get(i)).unwrap_or_default();
-        if value.is_empty() || value == b"#N/A" {
-            return Err(RowError::new("MISSING_ARGUMENT", format!("{name} not specified"), &[]));
-        }
-        let shown = String::from_utf8_lossy(value);
-        if repeated.contains_key(&value.to_ascii_lowercase()) {
-            return Err(RowError::new(
-                "DUPLICATE_VALUE",
-                format!("Duplicate external id specified: {shown}"),
-                &[name],
-            ));
-        }
-        let found = crate::records::rows_by_key(db, self.job.object, *key, &shown);
-        match found.as_slice() {
-            [] => Ok(None),
-            [one] => Ok(Some(*one)),
-            _ => Err(RowError::new(
-                "DUPLICATE_EXTERNAL_ID",
-                format!("{name}: more than one record found for external id field"),
-                &[name],
-            )),
-        }
-    }
-}
-
-/// Cuts line ends off a record's span (and blank lines before it).
-fn trim(text: &[u8], mut start: usize, mut end: usize) -> (usize, usize) {
-    let is_end = |i: usize| matches!(text.get(i), Some(b'\r' | b'\n'));
-    while start < end && is_end(start) {
-        start += 1;
-    }
-    while end > start && is_end(end - 1) {
-        end -= 1;
-    }
-    (start, end)
 }
 
 fn results(call: &Call, job: &Arc<IngestJob>, file: &str) -> Result<Response, ApiError> {

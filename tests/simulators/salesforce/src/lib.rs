@@ -12,6 +12,7 @@ pub mod admin;
 pub mod auth;
 pub mod bulk_ingest;
 pub mod bulk_query;
+pub mod bulk_rows;
 pub mod collections;
 pub mod db;
 pub mod derive;

@@ -5,6 +5,7 @@ pub mod lexer;
 pub mod parser;
 pub mod plan;
 pub mod run;
+pub mod shape;
 
 /// A query the org refuses.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
-use super::plan::{Bound, Filter, Operator, Plan, like};
+use super::shape::{Bound, Filter, Operator, Plan, like};
 use crate::db::{Db, Life, same_text};
 use crate::id::Id;
 use crate::row::Row;
