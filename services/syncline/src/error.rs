@@ -94,10 +94,11 @@ impl From<Status> for CliError {
         let code = syncline_wire::status::code_of(&status);
         let exit = Exit::of_status(&status, code);
         let remedy = match (code, exit) {
-            (Some(code), _) => Some(code.entry().remedy.to_owned()),
-            (None, Exit::Unauthenticated) => {
+            // The catalogue's remedy is about connections; the gateway's own refusal names the API token.
+            (_, Exit::Unauthenticated) if code.is_none() || status.message().contains("API token") => {
                 Some("Give the API token with --token or SYNCLINE_GATEWAY_TOKEN; `syncline dev` prints where it stands.".to_owned())
             }
+            (Some(code), _) => Some(code.entry().remedy.to_owned()),
             (None, Exit::Unreachable) => Some("Try again; if it stays, look at the gateway's log.".to_owned()),
             _ => None,
         };
@@ -145,6 +146,15 @@ mod tests {
             text.starts_with("error[SCHEMA_SYNC_002]: run `r-1` is not known\nremedy: List them"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_missing_api_token_is_told_apart_from_an_orgs_refusal() {
+        let refused = |message: &str| CliError::from(syncline_wire::status::status(ErrorCode::Credentials, message));
+        let gateway = refused("no API token: send one");
+        assert!(gateway.remedy.is_some_and(|r| r.contains("SYNCLINE_GATEWAY_TOKEN")));
+        let org = refused("the org refused the client secret");
+        assert!(org.remedy.is_some_and(|r| r.contains("the connection refers to")));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! The connection may break; watching goes on behind the last cursor. Ctrl-C and SIGTERM end the watching, never the
 //! run.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -264,7 +264,7 @@ struct Bars {
 impl Bars {
     fn new() -> Self {
         let multi = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(DRAWS_PER_SECOND));
-        let style = ProgressStyle::with_template("{wide_msg}").expect("the template is a constant");
+        let style = ProgressStyle::with_template("{msg}").expect("the template is a constant");
         let status = multi.add(ProgressBar::no_length().with_style(style.clone()));
         Self {
             multi,
@@ -304,5 +304,7 @@ impl Bars {
         for bar in self.header.iter().chain(&self.objects).chain([&self.status]) {
             bar.abandon();
         }
+        // The cursor stands behind the last line.
+        let _ = writeln!(io::stderr());
     }
 }

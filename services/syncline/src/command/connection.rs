@@ -120,7 +120,10 @@ async fn test(context: &Context, name: String) -> Result<Exit, CliError> {
     if connection.health == "Connected" {
         return Ok(Exit::Ok);
     }
-    let message = format!("connection `{}`: {}", connection.name, connection.health_message);
+    let message = match connection.health_message.as_str() {
+        "" => format!("connection `{}` is not healthy", connection.name),
+        message => message.to_owned(),
+    };
     Err(match connection.health_code.parse::<ErrorCode>() {
         Ok(code) => CliError::coded(code, message),
         Err(_) => CliError::new(Exit::Unexpected, message),

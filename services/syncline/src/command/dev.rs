@@ -39,8 +39,10 @@ type Start = fn(Config, CancellationToken) -> Running;
 /// Every service, in the order in which they are started.
 const SERVICES: &[(&str, Start)] = &[
     ("connector", |c, s| Box::pin(syncline_connector::run(c, s))),
+    ("analyzer", |c, s| Box::pin(syncline_analyzer::run(c, s))),
     ("coordinator", |c, s| Box::pin(syncline_coordinator::run(c, s))),
     ("extractor", |c, s| Box::pin(syncline_extractor::run(c, s))),
+    ("masker", |c, s| Box::pin(syncline_masker::run(c, s))),
     ("monitor", |c, s| Box::pin(syncline_monitor::run(c, s))),
     ("gateway", |c, s| Box::pin(syncline_gateway::run(c, s))),
 ];

@@ -40,7 +40,11 @@ pub fn details(c: &Connection) -> String {
     table.row(["type", dash(&c.r#type)]);
     table.row(["url", dash(&c.url)]);
     table.row(["API version", dash(&c.api_version)]);
-    table.row(["org", &format!("{} ({}) {}", dash(&c.org_name), dash(&c.org_type), c.org_id)]);
+    let org = match c.org_id.as_str() {
+        "" => "-".to_owned(),
+        id => format!("{} ({id}), {}", dash(&c.org_name), dash(&c.org_type)),
+    };
+    table.row(["org", &org]);
     table.row(["health", dash(&c.health)]);
     if !c.health_code.is_empty() || !c.health_message.is_empty() {
         table.row(["", &format!("{} {}", c.health_code, c.health_message)]);
