@@ -1,0 +1,569 @@
+//! The connector against an org: whole readings and whole jobs, with faults in between.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, StringArray};
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::TryStreamExt;
+use serde_json::json;
+use syncline_connect::digest::RowDigest;
+use syncline_connect::retry::RetryPolicy;
+use syncline_connect::target::ResultRow;
+use syncline_connect::{
+    Access, AccessToken, Column, ConnectError, Generation, GenerationState, JobState, Nulls, Operation, OrgKind, Query, ResultKind,
+    RowDigester, Source, Target, Usage,
+};
+use syncline_domain::describe::FieldType;
+use syncline_domain::plan::{FieldPlan, FieldRole};
+use syncline_domain::{ErrorCode, FieldName, ObjectName};
+use syncline_salesforce::Salesforce;
+use syncline_salesforce::oauth::{Grant, authenticate};
+use syncline_salesforce_simulator::rules::ValidationRule;
+use syncline_salesforce_simulator::{Flavour, Org, OrgConfig, RunningOrg};
+
+use secrecy::ExposeSecret;
+
+/// How long a job of the simulator may take before a test gives up.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Tokens from the org's own token endpoint.
+struct OrgAccess {
+    http: reqwest::Client,
+    url: String,
+    grant: Grant,
+    token: tokio::sync::Mutex<Option<AccessToken>>,
+    used: Mutex<Vec<Usage>>,
+}
+
+impl std::fmt::Debug for OrgAccess {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("OrgAccess")
+    }
+}
+
+impl OrgAccess {
+    async fn sign_in(&self) -> Result<AccessToken, ConnectError> {
+        let token = authenticate(&self.http, &self.url, &self.grant).await?;
+        Ok(AccessToken::new(
+            token.instance_url,
+            "65.0".into(),
+            token.access_token.expose_secret().to_owned(),
+        ))
+    }
+}
+
+#[async_trait]
+impl Access for OrgAccess {
+    async fn token(&self) -> Result<AccessToken, ConnectError> {
+        let mut held = self.token.lock().await;
+        if held.is_none() {
+            *held = Some(self.sign_in().await?);
+        }
+        Ok(held.clone().unwrap())
+    }
+
+    async fn refresh(&self, stale: &AccessToken) -> Result<AccessToken, ConnectError> {
+        let mut held = self.token.lock().await;
+        if held.as_ref() == Some(stale) {
+            *held = Some(self.sign_in().await?);
+        }
+        Ok(held.clone().unwrap())
+    }
+
+    async fn permit(&self, _: u32) -> Result<(), ConnectError> {
+        Ok(())
+    }
+
+    fn observe(&self, usage: Usage) {
+        self.used.lock().unwrap().push(usage);
+    }
+}
+
+fn connect(org: &RunningOrg) -> (Salesforce, Arc<OrgAccess>) {
+    // A second installation in the same process is refused, which is fine: there is one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let policy = RetryPolicy {
+        attempts_max: 6,
+        delay_min: Duration::from_millis(1),
+        delay_max: Duration::from_millis(50),
+        ..RetryPolicy::default()
+    };
+    let access = Arc::new(OrgAccess {
+        http: syncline_salesforce::http_client(&policy).unwrap(),
+        url: org.url.clone(),
+        grant: Grant::ClientCredentials {
+            client_id: org.client_id.clone(),
+            client_secret: org.client_secret.clone().into(),
+        },
+        token: tokio::sync::Mutex::default(),
+        used: Mutex::default(),
+    });
+    (Salesforce::new(access.clone(), policy).unwrap(), access)
+}
+
+fn production() -> RunningOrg {
+    Org::start(OrgConfig {
+        scale: Some(3_000),
+        ..OrgConfig::default()
+    })
+    .unwrap()
+}
+
+fn sandbox(rules: &[&str]) -> RunningOrg {
+    Org::start(OrgConfig {
+        flavour: Flavour::Sandbox,
+        validation_rules: rules.iter().map(|r| ValidationRule::parse(r).unwrap()).collect(),
+        ..OrgConfig::default()
+    })
+    .unwrap()
+}
+
+fn fault(org: &RunningOrg, fault: serde_json::Value) {
+    org.state.faults.add(serde_json::from_value(fault).unwrap());
+}
+
+fn object(name: &str) -> ObjectName {
+    ObjectName::new(name).unwrap()
+}
+
+/// `Id` and all values that an insert could carry, as the org describes them; references are left to the loader.
+async fn plan(org: &Salesforce, name: &str) -> Query {
+    let describe = org.describe(&[object(name)]).await.unwrap().remove(0).unwrap();
+    let fields = describe
+        .fields
+        .iter()
+        .filter(|f| f.field_type == FieldType::Id || (f.createable && f.field_type.is_movable() && f.field_type != FieldType::Reference))
+        .map(|f| FieldPlan {
+            name: f.name.clone(),
+            target: f.name.clone(),
+            field_type: f.field_type,
+            length: f.length,
+            precision: f.precision,
+            scale: f.scale,
+            nillable: f.nillable,
+            unique: f.unique,
+            updateable: f.updateable,
+            role: FieldRole::Value,
+            mask: None,
+        });
+    Query {
+        object: object(name),
+        fields: fields.collect(),
+        filter: None,
+        created_before: None,
+        order_by: None,
+        batch_bytes_max: 32 << 10,
+        page_records: 300,
+    }
+}
+
+async fn ready(org: &Salesforce, generation: &Generation) -> u64 {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        match org.state(generation).await.unwrap() {
+            GenerationState::Ready { records } => return records,
+            GenerationState::Failed(e) => panic!("{e}"),
+            GenerationState::Running => assert!(Instant::now() < deadline, "the query job does not end"),
+        }
+    }
+}
+
+/// Every page in turn; a page that breaks is read again from its own cursor.
+async fn read(org: &Salesforce, generation: &Generation, query: &Query) -> (Vec<RecordBatch>, usize) {
+    let (mut all, mut cursor, mut broken) = (Vec::new(), None, 0);
+    loop {
+        let page = org.read(generation, query, cursor.as_deref()).await.unwrap();
+        match page.batches.try_collect::<Vec<_>>().await {
+            Ok(batches) => {
+                all.extend(batches);
+                cursor = page.next;
+                if cursor.is_none() {
+                    return (all, broken);
+                }
+            }
+            Err(e) => {
+                assert!(e.can_retry() && broken < 5, "{e}");
+                broken += 1;
+            }
+        }
+    }
+}
+
+fn ids(batches: &[RecordBatch]) -> HashSet<String> {
+    batches
+        .iter()
+        .flat_map(|b| {
+            b.column_by_name("Id")
+                .unwrap()
+                .as_string::<i32>()
+                .iter()
+                .flatten()
+                .map(str::to_owned)
+        })
+        .collect()
+}
+
+fn rows(batches: &[RecordBatch]) -> usize {
+    batches.iter().map(RecordBatch::num_rows).sum()
+}
+
+fn columns(query: &Query) -> Vec<Column> {
+    query
+        .fields
+        .iter()
+        .filter(|f| f.field_type != FieldType::Id)
+        .map(|f| Column {
+            name: f.name.clone(),
+            field_type: f.field_type,
+            scale: f.scale,
+        })
+        .collect()
+}
+
+fn column(name: &str, field_type: FieldType) -> Column {
+    Column {
+        name: FieldName::new(name).unwrap(),
+        field_type,
+        scale: 0,
+    }
+}
+
+fn without_id(batch: &RecordBatch) -> RecordBatch {
+    let keep: Vec<usize> = (0..batch.num_columns())
+        .filter(|i| batch.schema().field(*i).name() != "Id")
+        .collect();
+    batch.project(&keep).unwrap()
+}
+
+struct Job {
+    id: String,
+    digests: Vec<RowDigest>,
+    state: JobState,
+}
+
+/// One job, from its creation to its end.
+async fn run(
+    org: &Salesforce,
+    name: &str,
+    operation: &Operation,
+    columns: &[Column],
+    batches: &[RecordBatch],
+    nulls: Nulls,
+    digester: &RowDigester,
+) -> Job {
+    let id = org.create_job(&object(name), operation).await.unwrap();
+    let (mut header, mut digests) = (Vec::new(), Vec::new());
+    org.encode_header(columns, &mut header);
+    let mut chunks = vec![Bytes::from(header)];
+    for batch in batches {
+        let mut chunk = Vec::new();
+        org.encode(columns, batch, nulls, digester, &mut chunk, &mut digests);
+        chunks.push(chunk.into());
+    }
+    org.upload(&id, chunks).await.unwrap();
+    org.close_job(&id).await.unwrap();
+    org.close_job(&id).await.unwrap();
+    let state = finished(org, &id).await;
+    Job { id, digests, state }
+}
+
+async fn finished(org: &Salesforce, job: &str) -> JobState {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        let status = org.job_status(job).await.unwrap();
+        if status.state.is_terminal() {
+            return status.state;
+        }
+        assert!(Instant::now() < deadline, "the job does not end: {status:?}");
+    }
+}
+
+async fn outcomes(org: &Salesforce, job: &str, kind: ResultKind, columns: &[Column], digester: &RowDigester) -> Vec<ResultRow> {
+    org.results(job, kind, columns, digester).await.unwrap().try_concat().await.unwrap()
+}
+
+#[tokio::test]
+async fn an_org_tells_who_it_is_what_it_has_and_what_is_left() {
+    let (prod, uat) = (production(), sandbox(&[]));
+    let ((source, access), (target, _)) = (connect(&prod), connect(&uat));
+    let info = source.org().await.unwrap();
+    assert_eq!((info.id, info.kind), (prod.org_id.clone(), OrgKind::Production));
+    assert_eq!(target.org().await.unwrap().kind, OrgKind::Sandbox);
+    let mut query = plan(&source, "Contact").await;
+    assert_eq!(source.count(&query).await, Ok(prod.count("Contact") as u64));
+    query.created_before = Some("2000-01-01T00:00:00Z".parse().unwrap());
+    assert_eq!(source.count(&query).await, Ok(0));
+    let described = source
+        .describe(&[object("Ghost__c"), object("Opportunity"), object("User")])
+        .await
+        .unwrap();
+    assert!(described[0].is_none());
+    let opportunity = described[1].as_ref().unwrap();
+    assert_eq!(opportunity.field("Amount").map(|f| f.field_type), Some(FieldType::Number));
+    assert!(opportunity.field("Name").unwrap().required());
+    let again = source.describe(&[object("Opportunity")]).await.unwrap();
+    assert_eq!(again[0].as_ref().map(|o| &o.hash), Some(&opportunity.hash));
+    let users = source
+        .lookup(&object("User"), &["Id", "Username", "Profile.Name"], Some("IsActive = true"))
+        .await
+        .unwrap();
+    assert!(
+        users
+            .iter()
+            .any(|u| u[0].as_deref() == Some(&prod.user_id) && u[1].as_deref() == Some(&prod.username))
+    );
+    assert!(users.iter().any(|u| u[2].is_some()));
+    assert!(source.limits().await.unwrap().contains_key("DailyApiRequests"));
+    assert!(!access.used.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_reading_survives_expired_tokens_maintenance_and_cut_pages() {
+    let prod = production();
+    let (source, _) = connect(&prod);
+    let query = plan(&source, "Contact").await;
+    let generation = source.open(&query).await.unwrap();
+    assert_eq!(ready(&source, &generation).await, prod.count("Contact") as u64);
+    let (calm, broken) = read(&source, &generation, &query).await;
+    assert_eq!(
+        (rows(&calm), ids(&calm).len(), broken),
+        (prod.count("Contact"), prod.count("Contact"), 0)
+    );
+    assert!(calm.len() > 1, "more than one batch, or cuts are not seen");
+
+    prod.state.auth.expire_all(false);
+    // The rules are used up in this order; the request after the first meets the expired token.
+    for (skip, kind) in [(0, "html503"), (1, "truncate"), (0, "cut"), (0, "cut_after"), (1, "truncate")] {
+        fault(&prod, json!({"method": "GET", "path": "/results", "skip": skip, "kind": kind}));
+    }
+    let (stormy, _) = read(&source, &generation, &query).await;
+    assert_eq!(stormy, calm, "the same cursors give the same batches");
+    assert_eq!(prod.state.faults.take("GET", "/results"), None, "every fault was met");
+
+    source.close(&generation).await.unwrap();
+    source.close(&generation).await.unwrap();
+    let Err(lost) = source.read(&generation, &query, None).await else {
+        panic!("a closed reading can be read")
+    };
+    assert!(lost.gone, "{lost}");
+}
+
+#[tokio::test]
+async fn a_filter_is_applied_and_a_wrong_one_is_the_operator_s() {
+    let prod = production();
+    let (source, _) = connect(&prod);
+    let mut query = plan(&source, "Contact").await;
+    query.filter = Some("DoNotCall = true OR DoNotCall = false".into());
+    query.created_before = Some(source.org().await.unwrap().now + chrono::Duration::days(1));
+    let generation = source.open(&query).await.unwrap();
+    assert_eq!(ready(&source, &generation).await, prod.count("Contact") as u64);
+    query.filter = Some("Nmae = 'x'".into());
+    let begun = Instant::now();
+    let code = match source.open(&query).await {
+        Err(e) => e.code,
+        Ok(generation) => loop {
+            assert!(begun.elapsed() < DEADLINE, "the query job does not end");
+            match source.state(&generation).await.unwrap() {
+                GenerationState::Failed(e) => break e.code,
+                GenerationState::Ready { .. } => panic!("a field that is not there was found"),
+                GenerationState::Running => {}
+            }
+        },
+    };
+    assert_eq!(code, ErrorCode::FieldMissing);
+    assert_eq!(source.count(&query).await.unwrap_err().code, ErrorCode::FieldMissing);
+}
+
+#[tokio::test]
+async fn what_was_written_is_recognised_by_digest_and_reads_back_the_same() {
+    let prod = production();
+    let uat = sandbox(&["Contact: HasOptedOutOfEmail = true => no calls: value"]);
+    let ((source, _), (target, _)) = (connect(&prod), connect(&uat));
+    let query = plan(&source, "Contact").await;
+    let generation = source.open(&query).await.unwrap();
+    ready(&source, &generation).await;
+    let (batches, _) = read(&source, &generation, &query).await;
+    let batches: Vec<RecordBatch> = batches.iter().map(without_id).collect();
+    let columns = columns(&query);
+    let digester = RowDigester::new([9; 32]);
+    fault(&uat, json!({"method": "PATCH", "path": "/jobs/ingest", "kind": "cut_after"}));
+    fault(&uat, json!({"method": "GET", "path": "/jobs/ingest", "kind": "html503"}));
+    let job = run(&target, "Contact", &Operation::Insert, &columns, &batches, Nulls::Omit, &digester).await;
+    assert_eq!(job.state, JobState::Complete);
+
+    uat.state.auth.expire_all(false);
+    let written = outcomes(&target, &job.id, ResultKind::Successful, &columns, &digester).await;
+    let refused = outcomes(&target, &job.id, ResultKind::Failed, &columns, &digester).await;
+    let unprocessed = outcomes(&target, &job.id, ResultKind::Unprocessed, &columns, &digester).await;
+    assert_eq!(written.len() + refused.len(), job.digests.len());
+    let found = (written.len(), refused.len(), unprocessed.len());
+    assert!(found.0 > 0 && found.1 > 0 && found.2 == 0, "{found:?} {:?}", refused.first());
+    assert_eq!(written.len(), uat.count("Contact"));
+    for row in &refused {
+        let refusal = row.refusal.as_ref().unwrap();
+        assert_eq!(
+            (refusal.code, refusal.native.as_str()),
+            (ErrorCode::ValidationRule, "FIELD_CUSTOM_VALIDATION_EXCEPTION")
+        );
+    }
+    // Every digest that was sent comes back exactly as often.
+    let mut balance: HashMap<RowDigest, i64> = HashMap::new();
+    for digest in &job.digests {
+        *balance.entry(*digest).or_default() += 1;
+    }
+    for row in written.iter().chain(&refused) {
+        *balance.entry(row.digest).or_default() -= 1;
+    }
+    assert!(
+        balance.values().all(|n| *n == 0),
+        "{} rows are not recognised",
+        balance.values().filter(|n| **n != 0).count()
+    );
+
+    let by_id: HashMap<&str, RowDigest> = written.iter().map(|r| (r.id.as_str(), r.digest)).collect();
+    let wanted: Vec<String> = by_id.keys().map(|id| (*id).to_owned()).collect();
+    let back = target.retrieve(&object("Contact"), &wanted, &columns).await.unwrap();
+    assert_eq!(back.num_rows(), wanted.len());
+    let (mut text, mut digests) = (Vec::new(), Vec::new());
+    target.encode(&columns, &without_id(&back), Nulls::Omit, &digester, &mut text, &mut digests);
+    for (id, digest) in back.column(0).as_string::<i32>().iter().zip(digests) {
+        assert_eq!(by_id.get(id.unwrap()), Some(&digest), "{id:?} reads back as something else");
+    }
+}
+
+fn texts(values: &[Option<&str>]) -> ArrayRef {
+    Arc::new(StringArray::from(values.to_vec()))
+}
+
+fn batch(columns: &[Column], arrays: Vec<ArrayRef>) -> RecordBatch {
+    let fields: Vec<_> = columns
+        .iter()
+        .zip(&arrays)
+        .map(|(c, a)| arrow_schema::Field::new(c.name.as_str(), a.data_type().clone(), true))
+        .collect();
+    RecordBatch::try_new(Arc::new(arrow_schema::Schema::new(fields)), arrays).unwrap()
+}
+
+#[tokio::test]
+async fn records_are_upserted_updated_cleared_and_deleted() {
+    let uat = sandbox(&[]);
+    let (target, _) = connect(&uat);
+    let digester = RowDigester::new([9; 32]);
+    let upsert = Operation::Upsert {
+        key: FieldName::new("Ext_Id__c").unwrap(),
+    };
+    let fields = [
+        column("Ext_Id__c", FieldType::String),
+        column("LastName", FieldType::String),
+        column("Notes__c", FieldType::TextArea),
+        column("DoNotCall", FieldType::Boolean),
+    ];
+    let awkward = "line one\nline \"two\", ü 😀";
+    let rows = batch(
+        &fields,
+        vec![
+            texts(&[Some("k1"), Some("k2")]),
+            texts(&[Some("One"), Some("Two, Jr.")]),
+            texts(&[Some(awkward), None]),
+            Arc::new(BooleanArray::from(vec![true, false])),
+        ],
+    );
+    for created in [true, false] {
+        let job = run(
+            &target,
+            "Contact",
+            &upsert,
+            &fields,
+            std::slice::from_ref(&rows),
+            Nulls::Omit,
+            &digester,
+        )
+        .await;
+        let written = outcomes(&target, &job.id, ResultKind::Successful, &fields, &digester).await;
+        assert_eq!(written.iter().map(|r| r.created).collect::<Vec<_>>(), [created, created]);
+        assert_eq!(
+            written.iter().map(|r| r.digest).collect::<HashSet<_>>(),
+            job.digests.iter().copied().collect::<HashSet<_>>()
+        );
+    }
+    assert_eq!(uat.count("Contact"), 2);
+    let found = target
+        .lookup(&object("Contact"), &["Id", "Notes__c"], Some("Ext_Id__c = 'k1'"))
+        .await
+        .unwrap();
+    assert_eq!(found[0][1].as_deref(), Some(awkward));
+    let id = found[0][0].clone().unwrap();
+
+    let update = [column("Id", FieldType::Id), column("Notes__c", FieldType::TextArea)];
+    let nothing = batch(&update, vec![texts(&[Some(&id)]), texts(&[None])]);
+    for (nulls, left) in [(Nulls::Omit, Some(awkward.to_owned())), (Nulls::Clear, None)] {
+        let job = run(
+            &target,
+            "Contact",
+            &Operation::Update,
+            &update,
+            std::slice::from_ref(&nothing),
+            nulls,
+            &digester,
+        )
+        .await;
+        let written = outcomes(&target, &job.id, ResultKind::Successful, &update, &digester).await;
+        assert_eq!(written.iter().map(|r| r.digest).collect::<Vec<_>>(), job.digests);
+        let found = target
+            .lookup(&object("Contact"), &["Notes__c"], Some("Ext_Id__c = 'k1'"))
+            .await
+            .unwrap();
+        assert_eq!(found[0][0], left);
+    }
+
+    let delete = [column("Id", FieldType::Id)];
+    let gone = batch(&delete, vec![texts(&[Some(&id)])]);
+    let job = run(&target, "Contact", &Operation::Delete, &delete, &[gone], Nulls::Omit, &digester).await;
+    assert_eq!(
+        outcomes(&target, &job.id, ResultKind::Successful, &delete, &digester).await.len(),
+        1
+    );
+    assert_eq!(uat.count("Contact"), 1);
+    target.delete_job(&job.id).await.unwrap();
+    let error = target.job_status(&job.id).await.unwrap_err();
+    assert!(error.gone && error.code == ErrorCode::ResultsGone, "{error}");
+}
+
+#[tokio::test]
+async fn a_creation_that_was_not_answered_is_left_for_the_sweep() {
+    let uat = sandbox(&[]);
+    let (target, _) = connect(&uat);
+    let since = target.org().await.unwrap().now;
+    fault(&uat, json!({"method": "POST", "path": "/jobs/ingest", "kind": "cut_after"}));
+    let error = target.create_job(&object("Contact"), &Operation::Insert).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::NetworkTimeout);
+    let left = target.list_jobs(since).await.unwrap();
+    assert_eq!(
+        left.iter().map(|j| (j.object.as_str(), j.state)).collect::<Vec<_>>(),
+        [("Contact", JobState::Open)]
+    );
+    target.abort_job(&left[0].id).await.unwrap();
+    target.abort_job(&left[0].id).await.unwrap();
+    assert_eq!(target.job_status(&left[0].id).await.unwrap().state, JobState::Aborted);
+    assert!(target.list_jobs(since + chrono::Duration::days(1)).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_job_with_a_column_that_is_not_there_fails_as_a_whole() {
+    let uat = sandbox(&[]);
+    let (target, _) = connect(&uat);
+    let digester = RowDigester::new([9; 32]);
+    let fields = [column("LastName", FieldType::String), column("Nmae__c", FieldType::String)];
+    let rows = batch(&fields, vec![texts(&[Some("One")]), texts(&[Some("x")])]);
+    let job = run(&target, "Contact", &Operation::Insert, &fields, &[rows], Nulls::Omit, &digester).await;
+    assert_eq!(job.state, JobState::Failed);
+    let status = target.job_status(&job.id).await.unwrap();
+    assert_eq!(status.error.map(|e| e.code), Some(ErrorCode::FieldMissing));
+    let unprocessed = outcomes(&target, &job.id, ResultKind::Unprocessed, &fields, &digester).await;
+    assert_eq!(unprocessed.iter().map(|r| r.digest).collect::<Vec<_>>(), job.digests);
+}
