@@ -68,6 +68,7 @@ pub struct RecordTypeEntry {
     pub id: String,
     pub object: String,
     pub developer_name: String,
+    pub active: bool,
 }
 
 #[derive(Clone)]

@@ -198,7 +198,7 @@ async fn directory(org: &dyn Org, kinds: &BTreeSet<Kind>, objects: &[ObjectName]
             org,
             wants(Kind::RecordType),
             "RecordType",
-            &["Id", "SobjectType", "DeveloperName"],
+            &["Id", "SobjectType", "DeveloperName", "IsActive"],
             Some(&types)
         ),
         rows(org, wants(Kind::PriceBook), "Pricebook2", &["Id", "Name", "IsStandard"], None),
@@ -219,11 +219,12 @@ async fn directory(org: &dyn Org, kinds: &BTreeSet<Kind>, objects: &[ObjectName]
                 developer_name: developer_name?,
             })
         }),
-        record_types: read(record_types, |[id, object, developer_name]| {
+        record_types: read(record_types, |[id, object, developer_name, active]| {
             Some(RecordTypeEntry {
                 id: id?,
                 object: object?,
                 developer_name: developer_name?,
+                active: is_true(active),
             })
         }),
         price_books: read(price_books, |[id, name, standard]| {

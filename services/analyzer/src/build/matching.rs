@@ -1,8 +1,8 @@
 //! Matching by name what is never created: users, queues, record types, price books.
 //!
 //! Users: federation identifier, then the same user name, then the user name with a sandbox's suffix. Queues and record
-//! types: developer name. Price books: the standard one, others by name. Inactive users of the target match nobody,
-//! because the target refuses them as owners.
+//! types: developer name. Price books: the standard one, others by name. Inactive users and record types of the target
+//! match nothing, because the target refuses them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -110,7 +110,9 @@ impl Matches {
                 let found = target
                     .record_types
                     .iter()
-                    .filter(|r| r.object == target_object.as_str() && r.developer_name.eq_ignore_ascii_case(&record_type.developer_name))
+                    .filter(|r| {
+                        r.active && r.object == target_object.as_str() && r.developer_name.eq_ignore_ascii_case(&record_type.developer_name)
+                    })
                     .map(|r| r.id.as_str())
                     .min();
                 match found {

@@ -300,7 +300,7 @@ mod tests {
             (
                 "polymorphic: the whole field waits when one of its parents does",
                 vec![vec![optional(&[1, 2])], vec![], vec![required(&[0])]],
-                vec![1, 0, 2],
+                vec![0, 1, 2],
                 vec![(0, 0)],
             ),
             (
