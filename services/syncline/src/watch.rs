@@ -53,7 +53,7 @@ pub async fn follow(gateway: &Gateway, run: &str, output: Output) -> Result<Ende
     loop {
         let watched = tokio::select! {
             () = &mut interrupted => {
-                watcher.screen.leave();
+                watcher.screen.freeze();
                 return Ok(Ended::Detached);
             }
             watched = watcher.watch(&mut failures) => watched,
@@ -76,7 +76,7 @@ pub async fn follow(gateway: &Gateway, run: &str, output: Output) -> Result<Ende
         }
         tokio::select! {
             () = &mut interrupted => {
-                watcher.screen.leave();
+                watcher.screen.freeze();
                 return Ok(Ended::Detached);
             }
             () = tokio::time::sleep(RECONNECT_PAUSE) => {}
@@ -172,10 +172,11 @@ impl Watcher<'_> {
                 .output
                 .json_line(&json!({"plan": plan::plan_json(&summary), "issues": plan::issues_json(&answer.issues)})),
             Format::Table => {
-                let mut text = plan::plan(&summary);
-                if !answer.issues.is_empty() {
+                let mut text = plan::outline(&summary);
+                let grave: Vec<_> = answer.issues.into_iter().filter(|i| i.severity != "info").collect();
+                if !grave.is_empty() {
                     text.push('\n');
-                    text.push_str(&plan::issues(&answer.issues));
+                    text.push_str(&plan::issues(&grave));
                 }
                 text.push('\n');
                 self.screen.suspend(|| self.output.result(&text, &serde_json::Value::Null))
@@ -245,10 +246,17 @@ impl Screen {
         }
     }
 
-    /// Leaves what is drawn on the screen and stops drawing.
+    /// Draws the last state and stops drawing.
     fn leave(&self) {
         if let Self::Bars(bars) = self {
             bars.leave();
+        }
+    }
+
+    /// Stops drawing at once: the terminal has written `^C` into the lines, so they can't be drawn over any more.
+    fn freeze(&self) {
+        if let Self::Bars(bars) = self {
+            bars.freeze();
         }
     }
 }
@@ -304,6 +312,11 @@ impl Bars {
         for bar in self.header.iter().chain(&self.objects).chain([&self.status]) {
             bar.abandon();
         }
+        self.freeze();
+    }
+
+    fn freeze(&self) {
+        self.multi.set_draw_target(ProgressDrawTarget::hidden());
         // The cursor stands behind the last line.
         let _ = writeln!(io::stderr());
     }

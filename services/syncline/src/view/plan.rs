@@ -49,9 +49,26 @@ fn rank(severity: &str) -> u8 {
     }
 }
 
-/// The plan: objects in load order and what the run would cost.
+/// The plan: objects in load order, every masked field, and what the run would cost.
 #[must_use]
 pub fn plan(plan: &PlanSummary) -> String {
+    let mut text = objects(plan);
+    let masked = masked(plan);
+    if !masked.is_empty() {
+        text.push_str("\nmasking\n");
+        text.push_str(&masked.render(2));
+    }
+    text.push_str(&format!("\n{}", cost(plan)));
+    text
+}
+
+/// The plan without its list of masked fields, for whoever has seen it before.
+#[must_use]
+pub fn outline(plan: &PlanSummary) -> String {
+    objects(plan) + &cost(plan)
+}
+
+fn objects(plan: &PlanSummary) -> String {
     let mut text = format!(
         "plan: {} ({}) -> {} ({})\n",
         plan.source,
@@ -72,19 +89,17 @@ pub fn plan(plan: &PlanSummary) -> String {
         ]);
     }
     text.push_str(&table.render(2));
-    let masked = masked(plan);
-    if !masked.is_empty() {
-        text.push_str("\nmasking\n");
-        text.push_str(&masked.render(2));
-    }
-    text.push_str(&format!(
-        "\ncost: {} records, {} calls to the source, {} to the target, {} jobs\n",
+    text
+}
+
+fn cost(plan: &PlanSummary) -> String {
+    format!(
+        "cost: {} records, {} calls to the source, {} to the target, {} jobs\n",
         grouped(plan.records),
         grouped(plan.source_calls),
         grouped(plan.target_calls),
         grouped(plan.jobs)
-    ));
-    text
+    )
 }
 
 fn masked_count(o: &PlanObject) -> usize {
@@ -229,6 +244,8 @@ masking
 cost: 42,000 records, 10 calls to the source, 25 to the target, 4 jobs
 "
         );
+        assert!(!outline(&summary).contains("Contact.Email"), "{}", outline(&summary));
+        assert!(outline(&summary).ends_with("cost: 42,000 records, 10 calls to the source, 25 to the target, 4 jobs\n"));
         assert_eq!(plan_json(&summary)["objects"][1]["masked"][0]["field"], "Email");
     }
 }
