@@ -1,1 +1,58 @@
-//! Syncline service: loader
+//! Loader: clean batches to the target, exactly once.
+//!
+//! Consumes: invitations to `clear`, `load_pass_1`, `load_pass_2`, `orphans`, `load_pass_3`, `verify` and `settle`; CLEAN.
+//! Publishes: totals and findings to EVENTS, DEAD. Owns: schema `loader` (links, ledger, claims, journal, refusals).
+//! Idempotency keys: the batch's name for deliveries, (link, source key) for records, the journal entry for jobs.
+//!
+//! The order that makes a crash harmless at any point ([`journal`]): claim and journal entry with the digest of every row
+//! are committed, then the job is created, its id stored, the rows uploaded, the job closed, its results settled, the
+//! claim closed, the message acknowledged. Whoever comes later settles first and then loads only rows without an outcome.
+//! It cannot read raw data.
+
+mod claims;
+mod context;
+mod hashing;
+mod journal;
+mod references;
+mod steps;
+mod store;
+mod telling;
+
+use std::sync::Arc;
+
+use syncline_runtime::progress::{Claims, Progress};
+use syncline_runtime::{Config, Platform, rpc, worker};
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
+
+/// Tasks that one process works on at a time; each holds at most one job's rows in memory.
+const TASKS_MAX: usize = 3;
+
+struct OpenEntries(Platform);
+
+#[tonic::async_trait]
+impl Claims for OpenEntries {
+    async fn unsettled(&self, run: &syncline_domain::RunId) -> Result<u32, sqlx::Error> {
+        store::journal::open_count(&self.0.db, run).await
+    }
+}
+
+/// Runs the loader until shutdown.
+///
+/// # Errors
+/// When it cannot start or its server fails.
+pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let platform = Platform::start(config, Some(&MIGRATIONS), shutdown).await?;
+    let stage = Arc::new(steps::Loading::new(&platform)?);
+    let tasks = platform.clone();
+    platform.spawn("tasks", async move {
+        if let Err(error) = worker::run(&tasks, stage, TASKS_MAX).await {
+            tracing::error!(%error, "invitations can no longer be read");
+            tasks.shutdown.cancel();
+        }
+    });
+    rpc::serve(&platform, Routes::new(Progress::service(&platform, OpenEntries(platform.clone())))).await?;
+    Ok(())
+}

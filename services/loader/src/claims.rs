@@ -1,0 +1,117 @@
+//! Opening deliveries: which batches are new, which are known, which cannot be opened.
+
+use arrow_array::RecordBatch;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use syncline_batch::{Body, open};
+use syncline_bus::{Delivery, Handled};
+use syncline_domain::{BatchName, ErrorCode};
+use syncline_runtime::StageError;
+
+use crate::context::Context;
+use crate::store;
+
+/// Deliveries of one batch before it is set aside.
+const ATTEMPTS_MAX: i32 = 6;
+
+/// The masker's note, by its JSON form.
+#[derive(Debug, Default, Deserialize)]
+pub struct Note {
+    #[serde(default)]
+    pub dead: u64,
+    #[serde(default)]
+    pub sample: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+/// A batch whose rows are in hand.
+pub struct Opened {
+    pub name: BatchName,
+    pub rows: RecordBatch,
+    pub note: Note,
+    /// It was delivered before: its rows may have outcomes.
+    pub again: bool,
+}
+
+/// What a delivery turned out to be.
+pub enum Arrival {
+    /// Nothing left to do for it.
+    Settled(Handled),
+    /// To be loaded. Boxed: a batch is large beside a verdict.
+    Rows(Box<Opened>),
+}
+
+/// Counts the attempt, then opens the batch.
+pub async fn arrive(context: &Context, delivery: Delivery) -> Result<Arrival, StageError> {
+    let Some(name) = delivery.name.clone() else {
+        tracing::error!("a message without a batch name was dropped from CLEAN");
+        return Ok(Arrival::Settled(Handled::Dead));
+    };
+    let claim = store::batches::claim_attempt(&context.platform.db, &name).await?;
+    if claim.done {
+        return Ok(Arrival::Settled(Handled::Done));
+    }
+    if delivery.plan != context.pinned.hash {
+        return Err(StageError::new(
+            ErrorCode::DescribeChanged,
+            format!("batch {name} was made under another plan"),
+        ));
+    }
+    if claim.attempts > ATTEMPTS_MAX && claim.entries.is_empty() {
+        return set_aside(context, &name, &delivery, claim.attempts).await;
+    }
+    match open(&context.clean, &name, &delivery.sealed) {
+        Ok(Body::End { batches, records }) => {
+            let mut tx = context.platform.db.begin().await?;
+            context.work.lease.guard(&mut tx).await?;
+            store::batches::end_record(&mut tx, &name, batches, records).await?;
+            store::batches::claim_done(&mut tx, &name, 0).await?;
+            tx.commit().await?;
+            Ok(Arrival::Settled(Handled::Done))
+        }
+        Ok(Body::Data { rows, note }) => {
+            let note =
+                serde_json::from_slice(&note).map_err(|e| StageError::new(ErrorCode::Internal, format!("batch {name}: note: {e}")))?;
+            Ok(Arrival::Rows(Box::new(Opened {
+                name,
+                rows,
+                note,
+                again: claim.attempts > 1,
+            })))
+        }
+        Err(error) => {
+            tracing::error!(batch = %name, %error, "a batch does not open");
+            if claim.attempts >= ATTEMPTS_MAX {
+                return set_aside(context, &name, &delivery, claim.attempts).await;
+            }
+            Ok(Arrival::Settled(Handled::Retry {
+                after: std::time::Duration::from_secs(1),
+            }))
+        }
+    }
+}
+
+/// Makes a dead letter of a batch that no attempt can save, and books its records as dead.
+async fn set_aside(context: &Context, name: &BatchName, delivery: &Delivery, attempts: i32) -> Result<Arrival, StageError> {
+    let cause = format!("not loaded in {ATTEMPTS_MAX} attempts");
+    let tenant = &context.work.tenant;
+    let sealed = delivery.sealed.clone();
+    context
+        .platform
+        .bus
+        .publish_dead(
+            "loader",
+            tenant,
+            name,
+            ErrorCode::DeadLetter,
+            &cause,
+            attempts.unsigned_abs(),
+            sealed,
+        )
+        .await?;
+    let mut tx = context.platform.db.begin().await?;
+    context.work.lease.guard(&mut tx).await?;
+    store::batches::claim_done(&mut tx, name, i64::try_from(delivery.records).unwrap_or(0)).await?;
+    tx.commit().await?;
+    tracing::error!(batch = %name, "a batch was set aside as a dead letter");
+    Ok(Arrival::Settled(Handled::Dead))
+}

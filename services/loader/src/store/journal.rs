@@ -1,0 +1,130 @@
+//! The journal's SQL.
+
+use sqlx::types::Json;
+use sqlx::{PgConnection, PgExecutor, Row};
+use syncline_connect::{Column, Operation};
+use syncline_domain::{ObjectName, RunId};
+
+/// What is committed before a job exists.
+pub struct NewEntry<'a> {
+    pub run: &'a RunId,
+    pub object: &'a ObjectName,
+    pub step: &'a str,
+    pub link: i64,
+    pub operation: &'a Operation,
+    pub columns: &'a [Column],
+    pub digests: &'a [u8],
+    pub source_keys: &'a [String],
+    pub hashes: &'a [u8],
+    pub refs: &'a [u8],
+}
+
+pub async fn insert(tx: &mut PgConnection, entry: &NewEntry<'_>) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar(
+        "insert into journal (run, object, step, link, operation, columns, digests, source_keys, hashes, refs)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) returning entry",
+    )
+    .bind(entry.run.as_str())
+    .bind(entry.object.as_str())
+    .bind(entry.step)
+    .bind(entry.link)
+    .bind(Json(entry.operation))
+    .bind(Json(entry.columns))
+    .bind(entry.digests)
+    .bind(entry.source_keys)
+    .bind(entry.hashes)
+    .bind(entry.refs)
+    .fetch_one(tx)
+    .await
+}
+
+/// An entry as stored.
+pub struct EntryRow {
+    pub entry: i64,
+    pub object: String,
+    pub step: String,
+    pub link: i64,
+    pub state: String,
+    pub operation: Operation,
+    pub columns: Vec<Column>,
+    pub job: Option<String>,
+    pub digests: Vec<u8>,
+    pub source_keys: Vec<String>,
+    pub hashes: Vec<u8>,
+    pub refs: Vec<u8>,
+}
+
+pub async fn get(db: impl PgExecutor<'_>, entry: i64) -> Result<Option<EntryRow>, sqlx::Error> {
+    let row = sqlx::query(
+        "select entry, object, step, link, state, operation, columns, job, digests, source_keys, hashes, refs from journal where entry = $1",
+    )
+    .bind(entry)
+    .fetch_optional(db)
+    .await?;
+    Ok(row.map(|r| EntryRow {
+        entry: r.get(0),
+        object: r.get(1),
+        step: r.get(2),
+        link: r.get(3),
+        state: r.get(4),
+        operation: r.get::<Json<Operation>, _>(5).0,
+        columns: r.get::<Json<Vec<Column>>, _>(6).0,
+        job: r.get(7),
+        digests: r.get(8),
+        source_keys: r.get(9),
+        hashes: r.get(10),
+        refs: r.get(11),
+    }))
+}
+
+/// Stores the job's id if the entry still waits for one.
+pub async fn created(db: impl PgExecutor<'_>, entry: i64, job: &str) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query("update journal set job = $2, state = 'created' where entry = $1 and state = 'intent' and job is null")
+        .bind(entry)
+        .bind(job)
+        .execute(db)
+        .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Closes an entry; false when somebody else has. The rows are not needed any more.
+pub async fn settled(tx: &mut PgConnection, entry: i64) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query(
+        "update journal set state = 'settled', digests = '', source_keys = '{}', hashes = '', refs = '' where entry = $1 and state <> 'settled'",
+    )
+    .bind(entry)
+    .execute(tx)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Open entries of an object in a run, oldest first; of the whole run without an object.
+pub async fn open(db: impl PgExecutor<'_>, run: &RunId, object: Option<&ObjectName>) -> Result<Vec<i64>, sqlx::Error> {
+    sqlx::query_scalar(
+        "select entry from journal where run = $1 and ($2::text is null or object = $2) and state <> 'settled' order by entry",
+    )
+    .bind(run.as_str())
+    .bind(object.map(ObjectName::as_str))
+    .fetch_all(db)
+    .await
+}
+
+pub async fn open_count(db: impl PgExecutor<'_>, run: &RunId) -> Result<u32, sqlx::Error> {
+    let count: i64 = sqlx::query_scalar("select count(*) from journal where run = $1 and state <> 'settled'")
+        .bind(run.as_str())
+        .fetch_one(db)
+        .await?;
+    Ok(u32::try_from(count).unwrap_or(u32::MAX))
+}
+
+/// Entries of other runs that hold reservations among these keys and are not settled.
+pub async fn holding(db: impl PgExecutor<'_>, link: i64, keys: &[String]) -> Result<Vec<i64>, sqlx::Error> {
+    sqlx::query_scalar(
+        "select distinct l.entry from ledger l join journal j on j.entry = l.entry
+         where l.link = $1 and l.source_key = any($2) and l.target_key is null and j.state <> 'settled'",
+    )
+    .bind(link)
+    .bind(keys)
+    .fetch_all(db)
+    .await
+}

@@ -1,0 +1,247 @@
+//! The ledger's SQL: keys, contents, reservations.
+
+use std::collections::HashMap;
+
+use sqlx::{PgConnection, PgExecutor, Row};
+
+/// What the ledger knows of a source key.
+pub struct Known {
+    pub target_key: Option<String>,
+    pub hash: Option<Vec<u8>>,
+    pub deferred_hash: Option<Vec<u8>>,
+    /// It was refused in this run.
+    pub refused: bool,
+}
+
+/// Looks up keys of one link, as one sync sees them.
+pub async fn known(
+    db: impl PgExecutor<'_>,
+    link: i64,
+    sync: &str,
+    run_number: i64,
+    keys: &[String],
+) -> Result<HashMap<String, Known>, sqlx::Error> {
+    let rows = sqlx::query(
+        "select k.key, l.target_key, c.hash, c.deferred_hash, r.source_key is not null
+         from unnest($4::text[]) as k(key)
+         left join ledger l on l.link = $1 and l.source_key = k.key
+         left join content c on c.link = $1 and c.sync = $2 and c.source_key = k.key and l.target_key is not null
+         left join refusal r on r.run_number = $3 and r.link = $1 and r.source_key = k.key and r.step = 'load_pass_1'
+         where l.source_key is not null or r.source_key is not null",
+    )
+    .bind(link)
+    .bind(sync)
+    .bind(run_number)
+    .bind(keys)
+    .fetch_all(db)
+    .await?;
+    let known = |r: &sqlx::postgres::PgRow| Known {
+        target_key: r.get(1),
+        hash: r.get(2),
+        deferred_hash: r.get(3),
+        refused: r.get(4),
+    };
+    Ok(rows.iter().map(|r| (r.get(0), known(r))).collect())
+}
+
+/// Target keys of source keys over several links (a reference may point to several objects).
+pub async fn resolve(db: impl PgExecutor<'_>, links: &[i64], keys: &[String]) -> Result<Vec<(String, String)>, sqlx::Error> {
+    let rows =
+        sqlx::query("select source_key, target_key from ledger where link = any($1) and source_key = any($2) and target_key is not null")
+            .bind(links)
+            .bind(keys)
+            .fetch_all(db)
+            .await?;
+    Ok(rows.iter().map(|r| (r.get(0), r.get(1))).collect())
+}
+
+/// Reserves keys for a journal entry. Answers how many were reserved: fewer than asked means that another entry, which
+/// is not settled, holds some.
+pub async fn reserve(tx: &mut PgConnection, link: i64, run_number: i64, entry: i64, keys: &[String]) -> Result<u64, sqlx::Error> {
+    let done = sqlx::query(
+        "insert into ledger (link, source_key, entry, run_number) select $1, key, $3, $2 from unnest($4::text[]) as k(key)
+         on conflict (link, source_key) do update set entry = excluded.entry, run_number = excluded.run_number
+         where ledger.target_key is null
+           and not exists (select 1 from journal j where j.entry = ledger.entry and j.entry <> excluded.entry and j.state <> 'settled')",
+    )
+    .bind(link)
+    .bind(run_number)
+    .bind(entry)
+    .bind(keys)
+    .execute(tx)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Lets go of reservations of an entry that wrote nothing for these keys.
+pub async fn unreserve(tx: &mut PgConnection, link: i64, entry: i64, keys: &[String]) -> Result<(), sqlx::Error> {
+    sqlx::query("delete from ledger where link = $1 and entry = $2 and target_key is null and source_key = any($3)")
+        .bind(link)
+        .bind(entry)
+        .bind(keys)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+/// Rows that were written, as columns.
+#[derive(Default)]
+pub struct Written {
+    pub source_keys: Vec<String>,
+    pub target_keys: Vec<String>,
+    pub hashes: Vec<Vec<u8>>,
+    pub sent: Vec<Vec<u8>>,
+    pub refs: Vec<Vec<u8>>,
+}
+
+/// Gives reserved keys their target keys.
+pub async fn assign(tx: &mut PgConnection, link: i64, written: &Written) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "update ledger l set target_key = u.target_key from unnest($2::text[], $3::text[]) as u(source_key, target_key)
+         where l.link = $1 and l.source_key = u.source_key and l.target_key is distinct from u.target_key",
+    )
+    .bind(link)
+    .bind(&written.source_keys)
+    .bind(&written.target_keys)
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// What the contents of one object have in common.
+pub struct ContentOf<'a> {
+    pub link: i64,
+    pub sync: &'a str,
+    pub run_number: i64,
+    pub sent_update: bool,
+    /// Digest of deferred references that are all null: what pass 1 leaves behind.
+    pub no_deferred_refs: &'a [u8],
+}
+
+/// Stores what was written of each row.
+pub async fn content_written(tx: &mut PgConnection, of: &ContentOf<'_>, written: &Written) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "insert into content (link, sync, source_key, hash, sent, sent_update, refs, deferred_refs, written, seen)
+         select $1, $2, u.source_key, u.hash, u.sent, $4, u.refs, $5, $3, $3
+         from unnest($6::text[], $7::bytea[], $8::bytea[], $9::bytea[]) as u(source_key, hash, sent, refs)
+         on conflict (link, sync, source_key) do update
+           set hash = excluded.hash, sent = excluded.sent, sent_update = excluded.sent_update, refs = excluded.refs,
+               written = excluded.written, seen = excluded.seen",
+    )
+    .bind(of.link)
+    .bind(of.sync)
+    .bind(of.run_number)
+    .bind(of.sent_update)
+    .bind(of.no_deferred_refs)
+    .bind(&written.source_keys)
+    .bind(&written.hashes)
+    .bind(&written.sent)
+    .bind(&written.refs)
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Marks unchanged rows as seen in this run; answers how many had not been.
+pub async fn content_seen(tx: &mut PgConnection, link: i64, sync: &str, run_number: i64, keys: &[String]) -> Result<u64, sqlx::Error> {
+    let done = sqlx::query("update content set seen = $3 where link = $1 and sync = $2 and source_key = any($4) and seen <> $3")
+        .bind(link)
+        .bind(sync)
+        .bind(run_number)
+        .bind(keys)
+        .execute(tx)
+        .await?;
+    Ok(done.rows_affected())
+}
+
+/// What pass 3 expects of a target record.
+pub struct Expected {
+    pub source_key: String,
+    pub refs: Vec<u8>,
+    pub deferred_refs: Vec<u8>,
+}
+
+/// Expectations by target key, of records that this run saw.
+pub async fn expected(
+    db: impl PgExecutor<'_>,
+    link: i64,
+    sync: &str,
+    run_number: i64,
+    target_keys: &[String],
+) -> Result<HashMap<String, Expected>, sqlx::Error> {
+    let rows = sqlx::query(
+        "select l.target_key, l.source_key, c.refs, c.deferred_refs from ledger l
+         join content c on c.link = l.link and c.sync = $2 and c.source_key = l.source_key
+         where l.link = $1 and l.target_key = any($4) and c.seen = $3",
+    )
+    .bind(link)
+    .bind(sync)
+    .bind(run_number)
+    .bind(target_keys)
+    .fetch_all(db)
+    .await?;
+    let expected = |r: &sqlx::postgres::PgRow| Expected {
+        source_key: r.get(1),
+        refs: r.get(2),
+        deferred_refs: r.get(3),
+    };
+    Ok(rows.iter().map(|r| (r.get(0), expected(r))).collect())
+}
+
+/// How many records of the link this run saw and the target should have.
+pub async fn seen_count(db: impl PgExecutor<'_>, link: i64, sync: &str, run_number: i64) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar("select count(*) from content where link = $1 and sync = $2 and seen = $3")
+        .bind(link)
+        .bind(sync)
+        .bind(run_number)
+        .fetch_one(db)
+        .await
+}
+
+/// Keys of this sync that the run did not see, with their target keys.
+pub async fn orphans(
+    db: impl PgExecutor<'_>,
+    link: i64,
+    sync: &str,
+    run_number: i64,
+    limit: i64,
+) -> Result<Vec<(String, String)>, sqlx::Error> {
+    let rows = sqlx::query(
+        "select l.source_key, l.target_key from content c join ledger l on l.link = c.link and l.source_key = c.source_key
+         where c.link = $1 and c.sync = $2 and c.seen <> $3 and l.target_key is not null
+           and not exists (select 1 from refusal r where r.run_number = $3 and r.link = $1 and r.source_key = c.source_key)
+         order by l.source_key limit $4",
+    )
+    .bind(link)
+    .bind(sync)
+    .bind(run_number)
+    .bind(limit)
+    .fetch_all(db)
+    .await?;
+    Ok(rows.iter().map(|r| (r.get(0), r.get(1))).collect())
+}
+
+/// Forgets keys whose target records are deleted.
+pub async fn forget(tx: &mut PgConnection, link: i64, keys: &[String]) -> Result<(), sqlx::Error> {
+    sqlx::query("delete from content where link = $1 and source_key = any($2)")
+        .bind(link)
+        .bind(keys)
+        .execute(&mut *tx)
+        .await?;
+    sqlx::query("delete from ledger where link = $1 and source_key = any($2)")
+        .bind(link)
+        .bind(keys)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+/// Forgets a whole link, once the target's object is empty.
+pub async fn forget_link(tx: &mut PgConnection, link: i64) -> Result<(), sqlx::Error> {
+    sqlx::query("delete from content where link = $1")
+        .bind(link)
+        .execute(&mut *tx)
+        .await?;
+    sqlx::query("delete from ledger where link = $1").bind(link).execute(tx).await?;
+    Ok(())
+}

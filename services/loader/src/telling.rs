@@ -1,0 +1,91 @@
+//! Totals and findings of an object, told as events. Totals are cumulative, so a lost one is made up by the next.
+
+use syncline_connect::Source;
+use syncline_runtime::StageError;
+use syncline_wire::event::run_event::Fact;
+use syncline_wire::event::{LoadTotals, RefusedRecords};
+
+use crate::context::Context;
+use crate::store;
+use crate::store::counts::ObjectCount;
+
+fn number(n: i64) -> u64 {
+    u64::try_from(n).unwrap_or(0)
+}
+
+/// The books of the object as they stand.
+pub async fn totals(context: &Context) -> Result<LoadTotals, StageError> {
+    let db = &context.platform.db;
+    let (run, object) = (context.work.run(), context.name());
+    let count = store::counts::get(db, run, object).await?;
+    let (refused, parked) = store::outcomes::totals(db, context.run_number, context.link).await?;
+    let reading = store::batches::complete_reading(db, run, object).await?;
+    let explained = count.inserted + count.updated + count.unchanged + refused + parked;
+    Ok(LoadTotals {
+        object: object.to_string(),
+        // Until the reading is complete, what was read is what is explained.
+        read: reading.as_ref().map_or(number(explained), |r| number(r.records)),
+        inserted: number(count.inserted),
+        updated: number(count.updated),
+        unchanged: number(count.unchanged),
+        filtered: 0,
+        refused: number(refused),
+        parked: number(parked),
+        dead: reading.as_ref().map_or(0, |r| number(r.dead)),
+        deleted: number(count.deleted),
+        references_resolved: number(count.references_resolved),
+        references_deferred: number(count.references_deferred),
+        references_nulled: number(count.references_nulled),
+        jobs: number(count.jobs),
+        api_calls: number(count.api_calls),
+    })
+}
+
+/// Tells totals; a bus that is away only delays them.
+pub async fn tell(context: &Context) -> Result<(), StageError> {
+    let totals = totals(context).await?;
+    if let Err(error) = context
+        .platform
+        .bus
+        .publish_event(&context.work.event(Fact::LoadTotals(totals)))
+        .await
+    {
+        tracing::warn!(%error, "totals could not be told; the next ones will be");
+    }
+    Ok(())
+}
+
+/// Facts that belong to the end of a step: totals and every group of refusals.
+pub async fn closing(context: &Context) -> Result<Vec<Fact>, StageError> {
+    let mut facts = vec![Fact::LoadTotals(totals(context).await?)];
+    for group in store::outcomes::groups(&context.platform.db, context.run_number, context.link).await? {
+        facts.push(Fact::Refused(RefusedRecords {
+            object: context.name().to_string(),
+            code: group.code,
+            native: group.native,
+            fields: group.fields,
+            count: number(group.count),
+            sample_ids: group.sample,
+            kind: group.kind,
+        }));
+    }
+    Ok(facts)
+}
+
+/// Books the calls that this task's handle made.
+pub async fn book_calls(context: &Context) -> Result<(), StageError> {
+    let api_calls = i64::try_from(context.target.calls()).unwrap_or(0);
+    let mut tx = context.platform.db.begin().await?;
+    store::counts::add(
+        &mut tx,
+        context.work.run(),
+        context.name(),
+        &ObjectCount {
+            api_calls,
+            ..ObjectCount::default()
+        },
+    )
+    .await?;
+    tx.commit().await?;
+    Ok(())
+}
