@@ -43,6 +43,7 @@ const SERVICES: &[(&str, Start)] = &[
     ("coordinator", |c, s| Box::pin(syncline_coordinator::run(c, s))),
     ("extractor", |c, s| Box::pin(syncline_extractor::run(c, s))),
     ("masker", |c, s| Box::pin(syncline_masker::run(c, s))),
+    ("loader", |c, s| Box::pin(syncline_loader::run(c, s))),
     ("monitor", |c, s| Box::pin(syncline_monitor::run(c, s))),
     ("gateway", |c, s| Box::pin(syncline_gateway::run(c, s))),
 ];
@@ -226,6 +227,15 @@ mod tests {
         ] {
             assert_eq!(reachable(listen.parse().unwrap()).to_string(), reached);
         }
+    }
+
+    #[test]
+    fn every_service_of_the_installation_runs() {
+        let mut here: Vec<&str> = SERVICES.iter().map(|(name, _)| *name).collect();
+        let mut all: Vec<&str> = syncline_runtime::config::PORTS.iter().map(|(name, _)| *name).collect();
+        here.sort_unstable();
+        all.sort_unstable();
+        assert_eq!(here, all);
     }
 
     #[test]

@@ -16,12 +16,16 @@ const SAMPLES_SHOWN: usize = 5;
 pub fn text(report: &Report) -> String {
     let mut text = head(report);
     if !report.objects.is_empty() {
-        section(&mut text, "records", &records(&report.objects));
+        section(&mut text, "records", &records(&report.objects, is_over(&report.status)));
         section(&mut text, "references and verification", &references(&report.objects));
     }
-    let masked = masked(&report.objects);
+    let (masked, empty) = masked(&report.objects);
     if !masked.is_empty() {
         section(&mut text, "masked values", &masked);
+    }
+    if empty > 0 {
+        let fields = if empty == 1 { "field was" } else { "fields were" };
+        text.push_str(&format!("  {empty} more classified {fields} empty in every record\n"));
     }
     text.push('\n');
     text.push_str(&cost(report));
@@ -55,7 +59,11 @@ fn head(r: &Report) -> String {
     text
 }
 
-fn records(objects: &[ObjectReport]) -> Table {
+fn is_over(status: &str) -> bool {
+    status.parse().is_ok_and(syncline_domain::run::Status::is_terminal)
+}
+
+fn records(objects: &[ObjectReport], over: bool) -> Table {
     let deleted = objects.iter().any(|o| o.deleted > 0);
     let mut titles = vec![
         "object",
@@ -76,7 +84,12 @@ fn records(objects: &[ObjectReport]) -> Table {
     for o in objects.iter().chain(std::iter::once(&sum(objects))) {
         let mut row = vec![o.object.clone()];
         row.extend([o.read, o.inserted, o.updated, o.unchanged, o.filtered, o.refused, o.parked, o.dead].map(grouped));
-        row.push(if o.balanced { "✓".to_owned() } else { "NO".to_owned() });
+        let balanced = match (o.balanced, over) {
+            (true, _) => "✓",
+            (false, true) => "NO",
+            (false, false) => "not yet",
+        };
+        row.push(balanced.to_owned());
         if deleted {
             row.push(grouped(o.deleted));
         }
@@ -149,10 +162,16 @@ fn sum(objects: &[ObjectReport]) -> ObjectReport {
     total
 }
 
-fn masked(objects: &[ObjectReport]) -> Table {
+/// Fields that held values, and how many did not. The JSON has them all.
+fn masked(objects: &[ObjectReport]) -> (Table, usize) {
     let mut table = Table::new(&["field", "strategy", ">masked", ">empty", ">unchanged"]);
+    let mut empty = 0;
     for o in objects {
         for f in &o.fields {
+            if f.masked == 0 && f.unchanged == 0 {
+                empty += 1;
+                continue;
+            }
             table.row([
                 format!("{}.{}", o.object, f.field).as_str(),
                 &f.strategy,
@@ -162,7 +181,7 @@ fn masked(objects: &[ObjectReport]) -> Table {
             ]);
         }
     }
-    table
+    (table, empty)
 }
 
 fn cost(r: &Report) -> String {
@@ -316,13 +335,21 @@ mod tests {
                     references_verified: 12_800,
                     values_compared: 1_000,
                     target_count: 11_997,
-                    fields: vec![FieldReport {
-                        field: "Phone".into(),
-                        strategy: "fake(phone)".into(),
-                        masked: 11_000,
-                        null: 1_000,
-                        unchanged: 0,
-                    }],
+                    fields: vec![
+                        FieldReport {
+                            field: "Fax".into(),
+                            strategy: "fake(phone)".into(),
+                            null: 12_000,
+                            ..Default::default()
+                        },
+                        FieldReport {
+                            field: "Phone".into(),
+                            strategy: "fake(phone)".into(),
+                            masked: 11_000,
+                            null: 1_000,
+                            unchanged: 0,
+                        },
+                    ],
                     ..Default::default()
                 },
                 ObjectReport {
@@ -368,6 +395,7 @@ references and verification
 masked values
   field          strategy     masked  empty  unchanged
   Account.Phone  fake(phone)  11,000  1,000          0
+  1 more classified field was empty in every record
 
 API calls: 120 to the source, 340 to the target, 12 jobs
 records:   42,000 projected, 42,000 read
@@ -381,6 +409,16 @@ errors
     such as 001A0, 001A1, ...
 ";
         assert_eq!(text(&fixed()), expected);
+    }
+
+    #[test]
+    fn books_of_a_run_that_goes_on_are_not_wrong_yet() {
+        let report = Report {
+            status: "loading".into(),
+            ..fixed()
+        };
+        let text = text(&report);
+        assert!(text.contains("not yet") && !text.contains("  NO\n"), "{text}");
     }
 
     #[test]
@@ -402,7 +440,7 @@ errors
         let value = to_json(&fixed());
         assert_eq!(value["balanced"], false);
         assert_eq!(value["objects"][0]["references"]["deferred"], 800);
-        assert_eq!(value["objects"][0]["fields"][0]["masked"], 11_000);
+        assert_eq!(value["objects"][0]["fields"][1]["masked"], 11_000);
         assert_eq!(value["errors"][0]["count"], 3);
         assert_eq!(value["started_at"], "2027-01-15T08:00:00.000Z");
         assert_eq!(value["failure"], Value::Null);
