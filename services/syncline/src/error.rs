@@ -60,6 +60,9 @@ impl CliError {
 
     /// Writes itself to stderr, in the output's form.
     pub fn show(&self, format: Format) {
+        if self.exit == Exit::Ok {
+            return;
+        }
         let mut err = std::io::stderr().lock();
         // Nobody is left to be told when stderr is gone.
         let _ = match format {
@@ -117,7 +120,11 @@ impl From<Status> for CliError {
 
 impl From<std::io::Error> for CliError {
     fn from(error: std::io::Error) -> Self {
-        Self::new(Exit::Unexpected, error.to_string())
+        match error.kind() {
+            // `syncline report | head` has seen enough; that is no failure, and there is nothing to say.
+            std::io::ErrorKind::BrokenPipe => Self::new(Exit::Ok, ""),
+            _ => Self::new(Exit::Unexpected, error.to_string()),
+        }
     }
 }
 

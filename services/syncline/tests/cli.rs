@@ -390,6 +390,14 @@ async fn a_run_is_submitted_under_its_key_and_reports_default_to_the_latest() {
 }
 
 #[tokio::test]
+async fn a_reader_that_has_seen_enough_is_no_failure() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = output(syncline(gateway().await, "report").stdout(writer)).await;
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""));
+}
+
+#[tokio::test]
 async fn dev_without_servers_names_the_variable_that_is_missing() {
     let dir = tempfile::tempdir().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_syncline"));
