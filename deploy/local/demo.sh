@@ -8,7 +8,7 @@ source deploy/local/process.sh
 
 SCALE=${SYNCLINE_DEMO_SCALE:-100k}
 READY_SECONDS=60
-BIN=${CARGO_TARGET_DIR:-$HOME/.cache/syncline/target}/release
+BIN=${SYNCLINE_BIN:-${CARGO_TARGET_DIR:-$HOME/.cache/syncline/target}/release}
 LOCAL=$PWD/.local
 RUN=$LOCAL/run
 LOG=$LOCAL/log
@@ -39,8 +39,33 @@ wait_ready() {
   exit 1
 }
 
-# ready_value NAME KEY: a line KEY=value of the ready file that a simulator writes once it listens.
-ready_value() { sed -n "s/^$2=//p" "$RUN/$1.ready"; }
+# ready_value NAME KEY: a value of the JSON that a simulator writes once it listens.
+ready_value() { python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$RUN/$1.ready" "$2"; }
+
+# free_ports COUNT: the first of so many consecutive free ports.
+free_ports() {
+  python3 - "$1" <<'PY'
+import random, socket, sys
+count = int(sys.argv[1])
+for _ in range(200):
+    base = random.randrange(20000, 30000)
+    sockets = []
+    try:
+        for port in range(base, base + count):
+            s = socket.socket()
+            sockets.append(s)
+            s.bind(("127.0.0.1", port))
+        print(base)
+        break
+    except OSError:
+        continue
+    finally:
+        for s in sockets:
+            s.close()
+else:
+    sys.exit("no consecutive free ports")
+PY
+}
 
 trap 'echo "the demo stopped here; logs are in .local/log, and make down stops what runs" >&2' ERR
 trap 'trap - ERR; deploy/local/down.sh; exit 130' INT TERM
@@ -51,9 +76,8 @@ say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 mkdir -p "$LOCAL" "$RUN" "$LOG"
 deploy/local/down.sh --keep-servers
 deploy/local/servers.sh wipe "$LOCAL"
-rm -rf "$LOCAL/syncline" "$LOG" "$RUN"
-mkdir -p "$RUN" "$LOG" "$LOCAL/syncline"
-chmod 700 "$LOCAL/syncline"
+rm -rf "$LOCAL/keys" "$LOG" "$RUN"
+mkdir -p "$RUN" "$LOG"
 
 # ---- servers and orgs, at the same time
 say "starting NATS, PostgreSQL and two orgs ($SCALE records)"
@@ -67,20 +91,21 @@ wait_ready sandbox test -s "$RUN/sandbox.ready"
 # shellcheck source=/dev/null
 source "$LOCAL/servers.env"
 # shellcheck disable=SC2034 # read by name below
-PROD_URL=$(ready_value production URL) PROD_TOKEN=$(ready_value production TOKEN)
+PROD_URL=$(ready_value production url) PROD_TOKEN=$(ready_value production token)
 # shellcheck disable=SC2034
-SANDBOX_URL=$(ready_value sandbox URL) SANDBOX_TOKEN=$(ready_value sandbox TOKEN)
+SANDBOX_URL=$(ready_value sandbox url) SANDBOX_TOKEN=$(ready_value sandbox token)
+PROD_CLIENT_ID=$(ready_value production client_id) PROD_CLIENT_SECRET=$(ready_value production client_secret)
+SANDBOX_CLIENT_ID=$(ready_value sandbox client_id) SANDBOX_CLIENT_SECRET=$(ready_value sandbox client_secret)
+export PROD_URL SANDBOX_URL PROD_CLIENT_ID SANDBOX_CLIENT_ID PROD_CLIENT_SECRET SANDBOX_CLIENT_SECRET
 
-# ---- Syncline: every service in one process
-gateway_port=$(free_port)
-GATEWAY_URL=http://127.0.0.1:$gateway_port
+# ---- Syncline: every service in one process, the gateway on the first of eight ports
+SYNCLINE_BASE_PORT=$(free_ports 8)
+GATEWAY_URL=http://127.0.0.1:$SYNCLINE_BASE_PORT
 GATEWAY_TOKEN=$(random_secret)
-export SYNCLINE_NATS_URL=$NATS_URL SYNCLINE_DATABASE_URL=$DATABASE_URL
-export SYNCLINE_GATEWAY_LISTEN=127.0.0.1:$gateway_port SYNCLINE_GATEWAY_URL=$GATEWAY_URL
-export SYNCLINE_API_TOKEN=$GATEWAY_TOKEN
-export SYNCLINE_DATA_DIR=$LOCAL/syncline
-start syncline "$BIN/syncline" dev
-wait_ready syncline "$BIN/syncline" runs
+export SYNCLINE_BASE_PORT SYNCLINE_NATS_URL=$NATS_URL SYNCLINE_DATABASE_URL=$DATABASE_URL
+export SYNCLINE_GATEWAY_URL=$GATEWAY_URL SYNCLINE_GATEWAY_TOKEN=$GATEWAY_TOKEN
+start syncline "$BIN/syncline" dev --keys-dir "$LOCAL/keys" --init-keys --ready-file "$RUN/syncline.ready"
+wait_ready syncline test -s "$RUN/syncline.ready"
 
 (
   umask 077
@@ -89,16 +114,22 @@ wait_ready syncline "$BIN/syncline" runs
   done >"$LOCAL/demo.env"
 )
 
+# Addresses of the demo's orgs are known only now.
+fill() { python3 -c 'import os, string, sys; print(string.Template(sys.stdin.read()).substitute(os.environ), end="")' <"$1"; }
+
 # ---- the refresh
-say "connecting both orgs"
-"$BIN/syncline" connection add -f demo/production.yaml
-"$BIN/syncline" connection add -f demo/sandbox.yaml
-say "applying the sync"
-"$BIN/syncline" apply -f demo/refresh.yaml
+say "connecting both orgs, applying the sync"
+fill deploy/demo/connections.yaml >"$RUN/connections.yaml"
+"$BIN/syncline" apply -f "$RUN/connections.yaml" -f deploy/demo/refresh.yaml
+"$BIN/syncline" connection test production
+"$BIN/syncline" connection test uat
+"$BIN/syncline" connection list
+say "checking it: what would happen?"
+"$BIN/syncline" check refresh
 say "running it"
 "$BIN/syncline" run refresh --watch
 say "the report"
-"$BIN/syncline" report
+"$BIN/syncline" report latest
 
 say "everything is left running: the addresses are in .local/demo.env"
 echo "  make compare   compares the two orgs independently, and looks for leaks"

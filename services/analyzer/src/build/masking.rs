@@ -1,6 +1,5 @@
 //! Masking decisions for every planned field, or the reasons why there can't be one.
 
-use syncline_connect::OrgKind;
 use syncline_domain::describe::{FieldDescribe, FieldType};
 use syncline_domain::issue::{Issue, Severity};
 use syncline_domain::plan::{MaskDecision, ObjectPlan};
@@ -23,7 +22,7 @@ pub(super) fn decide(spec: &SyncSpec, facts: &Facts, objects: &mut [ObjectPlan],
         Ok(decisions) => decisions,
         Err(problems) => {
             for problem in &problems {
-                issues.push(issue(problem, facts));
+                issues.push(issue(problem));
                 set_aside(problem, &mut rules, &mut fields);
             }
             // What is left of the policy is still worth showing; it does not make the plan less fatal.
@@ -72,15 +71,9 @@ fn placed(issue: Issue, object: &str, field: Option<&str>) -> Issue {
     }
 }
 
-fn issue(problem: &PolicyProblem, facts: &Facts) -> Issue {
-    // Whatever leaves a production org must be decided on; elsewhere a person is told.
-    let undecided = if facts.source.org.kind == OrgKind::Production {
-        Severity::Fatal
-    } else {
-        Severity::Warning
-    };
+fn issue(problem: &PolicyProblem) -> Issue {
     let (code, severity, object, field) = match problem {
-        PolicyProblem::Undecided { object, field, .. } => (ErrorCode::MaskUndecided, undecided, Some(object), Some(field.as_str())),
+        PolicyProblem::Undecided { object, field, .. } => (ErrorCode::MaskUndecided, Severity::Fatal, Some(object), Some(field.as_str())),
         PolicyProblem::UnknownPreset { .. } => (ErrorCode::MaskUnknown, Severity::Fatal, None, None),
         PolicyProblem::UnknownObject { object, .. } => (ErrorCode::MaskUnknown, Severity::Fatal, Some(object), None),
         PolicyProblem::UnknownField { object, field, .. } | PolicyProblem::Wildcard { object, field } => {
