@@ -126,11 +126,8 @@ fill deploy/demo/connections.yaml >"$RUN/connections.yaml"
 "$BIN/syncline" connection list
 say "checking it: what would happen?"
 "$BIN/syncline" check refresh
-say "running it"
+say "running it, and what became of every record"
 "$BIN/syncline" run refresh --watch
-say "the report"
-"$BIN/syncline" report latest
-
 say "everything is left running: the addresses are in .local/demo.env"
 echo "  make compare   compares the two orgs independently, and looks for leaks"
 echo "  make down      stops it all"

@@ -1,4 +1,7 @@
 //! The ledger's SQL: keys, contents, reservations.
+//!
+//! Look-ups by key are lateral with `offset 0`: the planner then always descends the whole index for each key. A plain
+//! join is planned by statistics that do not exist yet while the first run fills the tables, and turns quadratic.
 
 use std::collections::HashMap;
 
@@ -24,9 +27,11 @@ pub async fn known(
     let rows = sqlx::query(
         "select k.key, l.target_key, c.hash, c.deferred_hash, r.source_key is not null
          from unnest($4::text[]) as k(key)
-         left join ledger l on l.link = $1 and l.source_key = k.key
-         left join content c on c.link = $1 and c.sync = $2 and c.source_key = k.key and l.target_key is not null
-         left join refusal r on r.run_number = $3 and r.link = $1 and r.source_key = k.key and r.step = 'load_pass_1'
+         left join lateral (select source_key, target_key from ledger where link = $1 and source_key = k.key offset 0) l on true
+         left join lateral (select hash, deferred_hash from content
+           where link = $1 and sync = $2 and source_key = k.key and l.target_key is not null offset 0) c on true
+         left join lateral (select source_key from refusal
+           where run_number = $3 and link = $1 and source_key = k.key and step = 'load_pass_1' offset 0) r on true
          where l.source_key is not null or r.source_key is not null",
     )
     .bind(link)
@@ -47,7 +52,8 @@ pub async fn known(
 /// Target keys of source keys over several links (a reference may point to several objects).
 pub async fn resolve(db: impl PgExecutor<'_>, links: &[i64], keys: &[String]) -> Result<Vec<(String, String)>, sqlx::Error> {
     let rows =
-        sqlx::query("select source_key, target_key from ledger where link = any($1) and source_key = any($2) and target_key is not null")
+        sqlx::query("select k.key, l.target_key from unnest($2::text[]) as k(key)
+         cross join lateral (select target_key from ledger where link = any($1) and source_key = k.key and target_key is not null offset 0) l")
             .bind(links)
             .bind(keys)
             .fetch_all(db)
@@ -170,9 +176,10 @@ pub async fn expected(
     target_keys: &[String],
 ) -> Result<HashMap<String, Expected>, sqlx::Error> {
     let rows = sqlx::query(
-        "select l.target_key, l.source_key, c.refs, c.deferred_refs from ledger l
-         join content c on c.link = l.link and c.sync = $2 and c.source_key = l.source_key
-         where l.link = $1 and l.target_key = any($4) and c.seen = $3",
+        "select k.key, l.source_key, c.refs, c.deferred_refs from unnest($4::text[]) as k(key)
+         cross join lateral (select source_key from ledger where link = $1 and target_key = k.key offset 0) l
+         cross join lateral (select refs, deferred_refs from content
+           where link = $1 and sync = $2 and source_key = l.source_key and seen = $3 offset 0) c",
     )
     .bind(link)
     .bind(sync)
@@ -207,10 +214,11 @@ pub async fn orphans(
     limit: i64,
 ) -> Result<Vec<(String, String)>, sqlx::Error> {
     let rows = sqlx::query(
-        "select l.source_key, l.target_key from content c join ledger l on l.link = c.link and l.source_key = c.source_key
-         where c.link = $1 and c.sync = $2 and c.seen <> $3 and l.target_key is not null
+        "select c.source_key, l.target_key from content c
+         cross join lateral (select target_key from ledger where link = $1 and source_key = c.source_key and target_key is not null offset 0) l
+         where c.link = $1 and c.sync = $2 and c.seen <> $3
            and not exists (select 1 from refusal r where r.run_number = $3 and r.link = $1 and r.source_key = c.source_key)
-         order by l.source_key limit $4",
+         order by c.source_key limit $4",
     )
     .bind(link)
     .bind(sync)

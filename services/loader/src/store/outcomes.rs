@@ -165,7 +165,8 @@ pub struct DeferredRow {
 
 pub async fn deferred_next(db: impl PgExecutor<'_>, run_number: i64, link: i64, limit: i64) -> Result<Vec<DeferredRow>, sqlx::Error> {
     let rows = sqlx::query(
-        "select d.source_key, l.target_key, d.hash, d.targets from deferred d left join ledger l on l.link = d.link and l.source_key = d.source_key
+        "select d.source_key, l.target_key, d.hash, d.targets from deferred d
+         left join lateral (select target_key from ledger where link = $2 and source_key = d.source_key offset 0) l on true
          where d.run_number = $1 and d.link = $2 order by d.source_key limit $3",
     )
     .bind(run_number)
@@ -248,8 +249,8 @@ pub async fn sample_get(
 ) -> Result<Vec<SampleRow>, sqlx::Error> {
     let rows = sqlx::query(
         "select s.source_key, l.target_key, s.fingerprints, c.sent, c.sent_update from sample s
-         join ledger l on l.link = s.link and l.source_key = s.source_key and l.target_key is not null
-         join content c on c.link = s.link and c.sync = $3 and c.source_key = s.source_key
+         cross join lateral (select target_key from ledger where link = $2 and source_key = s.source_key and target_key is not null offset 0) l
+         cross join lateral (select sent, sent_update from content where link = $2 and sync = $3 and source_key = s.source_key offset 0) c
          where s.run_number = $1 and s.link = $2 order by s.source_key limit $4",
     )
     .bind(run_number)
