@@ -191,21 +191,22 @@ pub fn country(random: &mut SplitMix) -> usize {
     [0, 0, 1, 2][random.below(4) as usize]
 }
 
-/// A phone number in one of the country's habits, from ranges reserved for fiction where
-/// there are any.
+/// A phone number in one of the country's habits. Nobody has it: the area code 555 is not assigned, London has no
+/// numbers that begin with 5, 0710 is allotted to nobody, and no German subscriber number begins with 0. Ranges kept
+/// for fiction are left to those who mask: in a target, such a number can then only be a mask.
 pub fn phone(random: &mut SplitMix, country: usize) -> String {
-    let n = random.below(100);
-    let area = random.below(700) + 201;
+    let exchange = random.below(800) + 200;
+    let line = random.below(10_000);
     match (country, random.below(3)) {
-        (0, 0) => format!("({area}) 555-01{n:02}"),
-        (0, 1) => format!("+1 {area} 555 01{n:02}"),
-        (0, _) => format!("{area}-555-01{n:02}"),
-        (1, 0) => format!("020 7946 0{:03}", random.below(1000)),
-        (1, 1) => format!("+44 20 7946 0{:03}", random.below(1000)),
-        (1, _) => format!("07700 900{:03}", random.below(1000)),
-        (_, 0) => format!("+49 30 23125 {:03}", random.below(1000)),
-        (_, 1) => format!("089/99998-{:03}", random.below(1000)),
-        _ => format!("0221 4710 {:03}", random.below(1000)),
+        (0, 0) => format!("(555) {exchange}-{line:04}"),
+        (0, 1) => format!("+1 555 {exchange} {line:04}"),
+        (0, _) => format!("555-{exchange}-{line:04}"),
+        (1, 0) => format!("020 5{exchange} {line:04}"),
+        (1, 1) => format!("+44 20 5{exchange} {line:04}"),
+        (1, _) => format!("07100 {:06}", random.below(1_000_000)),
+        (_, 0) => format!("+49 30 0{line:04} {exchange}"),
+        (_, 1) => format!("089/0{line:04}-{exchange}"),
+        _ => format!("0221 0{:06}", random.below(1_000_000)),
     }
 }
 
