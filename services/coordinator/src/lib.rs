@@ -7,10 +7,10 @@
 //! It decides nothing itself: every decision is `domain::run::next`. [`shell`] applies one event in one transaction;
 //! [`reconciler`] makes time pass, asks stages what they know, and so makes up for lost messages.
 
-mod api;
-mod reconciler;
-mod shell;
-mod store;
+pub mod api;
+pub mod reconciler;
+pub mod shell;
+pub mod store;
 
 use syncline_runtime::{Config, Platform, rpc};
 use syncline_wire::run::run_control_service_server::RunControlServiceServer;
@@ -19,7 +19,8 @@ use syncline_wire::sync::sync_service_server::SyncServiceServer;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
-static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
+/// The schema `coordinator`.
+pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 
 /// Runs the coordinator until shutdown.
 ///

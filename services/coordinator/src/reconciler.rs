@@ -32,7 +32,11 @@ pub async fn run(platform: Platform) {
     }
 }
 
-async fn one_round(platform: &Platform, compare: bool) -> Result<(), sqlx::Error> {
+/// One round; `compare`: also ask stages what they have finished.
+///
+/// # Errors
+/// [`sqlx::Error`] when the runs cannot be listed; the next round makes up for it.
+pub async fn one_round(platform: &Platform, compare: bool) -> Result<(), sqlx::Error> {
     for run in store::run_active(&platform.db).await? {
         let tick = Event::Tick {
             now_ms: u64::try_from(Utc::now().timestamp_millis()).unwrap_or(0),

@@ -8,7 +8,7 @@
 //! digest starts a new generation.
 
 mod publishing;
-mod reading;
+pub mod reading;
 mod store;
 
 use std::sync::Arc;
@@ -18,7 +18,8 @@ use syncline_runtime::{Config, Platform, rpc, worker};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
-static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
+/// The schema `extractor`.
+pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 
 /// Objects that one process reads at a time; each holds one page's stream and a few batches in memory.
 const OBJECTS_MAX: usize = 2;
@@ -29,7 +30,7 @@ const OBJECTS_MAX: usize = 2;
 /// When it cannot start or its server fails.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     let platform = Platform::start(config, Some(&MIGRATIONS), shutdown).await?;
-    let stage = Arc::new(reading::Reading::new(&platform)?);
+    let stage = Arc::new(reading::Reading::new(&platform, reading::Limits::default())?);
     let tasks = platform.clone();
     platform.spawn("tasks", async move {
         if let Err(error) = worker::run(&tasks, stage, OBJECTS_MAX).await {

@@ -12,8 +12,6 @@ use syncline_runtime::{Platform, StageError};
 
 use crate::store::{self, NewBatch};
 
-/// How long to wait for room before the lease is given back.
-const ROOM_WAIT: Duration = Duration::from_secs(4);
 const ROOM_PAUSE: Duration = Duration::from_millis(40);
 
 /// What came of publishing.
@@ -33,6 +31,7 @@ pub struct Publishing<'a> {
     pub digest_key: [u8; 32],
     pub plan_hash: String,
     pub generation: i32,
+    pub room_wait: Duration,
 }
 
 /// A sealed batch and what identifies its content.
@@ -89,7 +88,7 @@ impl Publishing<'_> {
     pub async fn publish(&self, seq: i32, records: usize, bytes: Vec<u8>) -> Result<Published, StageError> {
         let name = self.name(seq)?;
         let bytes = Bytes::from(bytes);
-        let deadline = tokio::time::Instant::now() + ROOM_WAIT;
+        let deadline = tokio::time::Instant::now() + self.room_wait;
         loop {
             let sent = self
                 .platform

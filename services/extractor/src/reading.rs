@@ -30,13 +30,36 @@ const POLL_MIN: Duration = Duration::from_millis(50);
 const POLL_MAX: Duration = Duration::from_secs(10);
 /// A job that is still running after this long gives the lease back; it is looked at again later.
 const JOB_WAIT: Duration = Duration::from_secs(30);
+const ROOM_WAIT: Duration = Duration::from_secs(4);
 const TOTALS_EVERY: Duration = Duration::from_millis(400);
+
+/// How much is read at once and how long is waited.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    pub batch_wire_bytes_max: usize,
+    pub page_records: u32,
+    pub job_wait: Duration,
+    /// How long to wait for room before the lease is given back.
+    pub room_wait: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            batch_wire_bytes_max: BATCH_WIRE_BYTES_MAX,
+            page_records: PAGE_RECORDS,
+            job_wait: JOB_WAIT,
+            room_wait: ROOM_WAIT,
+        }
+    }
+}
 
 /// The stage.
 pub struct Reading {
     platform: Platform,
     plans: Plans,
     digest_key: [u8; 32],
+    limits: Limits,
 }
 
 /// Why a generation cannot be read on.
@@ -56,12 +79,27 @@ impl<E: Into<StageError>> From<E> for Broken {
 }
 
 impl Reading {
-    pub fn new(platform: &Platform) -> anyhow::Result<Self> {
+    /// # Errors
+    /// When the key of digests is missing.
+    pub fn new(platform: &Platform, limits: Limits) -> anyhow::Result<Self> {
         Ok(Self {
+            limits,
             platform: platform.clone(),
             plans: Plans::new(platform),
             digest_key: platform.keys.digest()?,
         })
+    }
+
+    fn query(&self, plan: &Plan, object: &ObjectPlan) -> Query {
+        Query {
+            object: object.name.clone(),
+            fields: object.fields.clone(),
+            filter: object.filter.clone(),
+            created_before: object.has_created_date.then_some(plan.t0),
+            order_by: object.order_by.clone(),
+            batch_bytes_max: self.limits.batch_wire_bytes_max,
+            page_records: self.limits.page_records,
+        }
     }
 
     fn source(&self, plan: &Plan) -> Result<Salesforce, ConnectError> {
@@ -100,7 +138,7 @@ impl Reading {
             match source.state(handle).await? {
                 GenerationState::Ready { records } => return Ok(Some(records)),
                 GenerationState::Failed(error) => return Err(error.into()),
-                GenerationState::Running if started.elapsed() > JOB_WAIT || work.stop.is_cancelled() => return Ok(None),
+                GenerationState::Running if started.elapsed() > self.limits.job_wait || work.stop.is_cancelled() => return Ok(None),
                 GenerationState::Running => tokio::time::sleep(pause).await,
             }
             pause = (pause * 2).min(POLL_MAX);
@@ -109,7 +147,7 @@ impl Reading {
 
     async fn read(&self, work: &Work, plan: &Plan, hash: &str, object: &ObjectPlan) -> Result<Outcome, Broken> {
         let source = self.source(plan)?;
-        let query = query(plan, object);
+        let query = self.query(plan, object);
         let generation = self.generation(work, &source, &query).await?;
         let handle = Generation(generation.handle.clone());
         let Some(expected) = self.ready(work, &source, &handle).await? else {
@@ -128,6 +166,7 @@ impl Reading {
             digest_key: self.digest_key,
             plan_hash: hash.to_owned(),
             generation: generation.generation,
+            room_wait: self.limits.room_wait,
         };
         let mut pages = Pages {
             reading: self,
@@ -173,18 +212,6 @@ impl Stage for Reading {
                 })
             }
         }
-    }
-}
-
-fn query(plan: &Plan, object: &ObjectPlan) -> Query {
-    Query {
-        object: object.name.clone(),
-        fields: object.fields.clone(),
-        filter: object.filter.clone(),
-        created_before: object.has_created_date.then_some(plan.t0),
-        order_by: object.order_by.clone(),
-        batch_bytes_max: BATCH_WIRE_BYTES_MAX,
-        page_records: PAGE_RECORDS,
     }
 }
 

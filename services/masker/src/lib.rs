@@ -10,7 +10,7 @@
 mod masking;
 mod note;
 mod store;
-mod transforming;
+pub mod transforming;
 
 use std::sync::Arc;
 
@@ -19,7 +19,8 @@ use syncline_runtime::{Config, Platform, rpc, worker};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
-static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
+/// The schema `masker`.
+pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 
 /// Objects that one process transforms at a time; each holds a few batches in memory.
 const OBJECTS_MAX: usize = 2;
@@ -30,7 +31,7 @@ const OBJECTS_MAX: usize = 2;
 /// When it cannot start or its server fails.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     let platform = Platform::start(config, Some(&MIGRATIONS), shutdown).await?;
-    let stage = Arc::new(transforming::Transforming::new(&platform)?);
+    let stage = Arc::new(transforming::Transforming::new(&platform, transforming::Limits::default())?);
     let tasks = platform.clone();
     platform.spawn("tasks", async move {
         if let Err(error) = worker::run(&tasks, stage, OBJECTS_MAX).await {

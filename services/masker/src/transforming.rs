@@ -25,15 +25,33 @@ const ATTEMPTS_MAX: i32 = 5;
 /// Batches of one object that are worked on together. A batch that was delivered before comes alone.
 const GROUP_MAX: usize = 4;
 const IDLE_WAIT: Duration = Duration::from_millis(300);
-/// Without a batch for this long the lease is given back.
 const IDLE_MAX: Duration = Duration::from_secs(5);
 const ROOM_WAIT: Duration = Duration::from_secs(4);
 const ROOM_PAUSE: Duration = Duration::from_millis(40);
 const TOTALS_EVERY: Duration = Duration::from_millis(400);
 
+/// How long is waited.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Without a batch for this long the lease is given back.
+    pub idle_max: Duration,
+    /// So is it without room for a clean batch for this long.
+    pub room_wait: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            idle_max: IDLE_MAX,
+            room_wait: ROOM_WAIT,
+        }
+    }
+}
+
 /// The stage.
 pub struct Transforming {
     platform: Platform,
+    limits: Limits,
     plans: Plans,
     mask_key: [u8; 32],
     digest_key: [u8; 32],
@@ -42,6 +60,7 @@ pub struct Transforming {
 /// Everything that one object's batches need.
 struct Context {
     platform: Platform,
+    room_wait: Duration,
     work: Work,
     pinned: Arc<PinnedPlan>,
     masking: Arc<Masking>,
@@ -58,8 +77,11 @@ struct Clean {
 }
 
 impl Transforming {
-    pub fn new(platform: &Platform) -> anyhow::Result<Self> {
+    /// # Errors
+    /// When the masking key or the key of digests is missing.
+    pub fn new(platform: &Platform, limits: Limits) -> anyhow::Result<Self> {
         Ok(Self {
+            limits,
             platform: platform.clone(),
             plans: Plans::new(platform),
             mask_key: platform.keys.mask()?,
@@ -96,6 +118,7 @@ impl Stage for Transforming {
         let object = object.ok_or_else(|| StageError::new(ErrorCode::Internal, format!("{name} is not in the plan")))?;
         let context = Arc::new(Context {
             platform: self.platform.clone(),
+            room_wait: self.limits.room_wait,
             work: work.clone(),
             masking: Arc::new(Masking::new(object, &self.mask_key, &self.digest_key)?),
             raw: self.plans.raw_key(work.run()).await?,
@@ -130,7 +153,7 @@ impl Stage for Transforming {
                     self.tell(work).await?;
                     return Ok(Outcome::Done { with_errors: false });
                 }
-                RunOnce::Idle if last_work.elapsed() > IDLE_MAX => {
+                RunOnce::Idle if last_work.elapsed() > self.limits.idle_max => {
                     return Ok(Outcome::Yielded {
                         reason: "nothing extracted yet".to_owned(),
                     });
@@ -330,7 +353,7 @@ impl Context {
     }
 
     async fn publish(&self, name: &BatchName, records: u64, sealed: Bytes) -> Result<Option<Outcome>, StageError> {
-        let deadline = Instant::now() + ROOM_WAIT;
+        let deadline = Instant::now() + self.room_wait;
         loop {
             let sent = self
                 .platform

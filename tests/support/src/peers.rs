@@ -1,0 +1,147 @@
+//! The services that a service under test calls.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
+
+use syncline_batch::SealingKey;
+use syncline_domain::ErrorCode;
+use syncline_domain::plan::Plan;
+use syncline_wire::access::access_service_server::{AccessService, AccessServiceServer};
+use syncline_wire::access::{
+    DescribeRequest, DescribeResponse, GetAccessRequest, GetAccessResponse, GetRunKeysRequest, GetRunKeysResponse, LeaseQuotaRequest,
+    LeaseQuotaResponse, ReportUsageRequest, ReportUsageResponse,
+};
+use syncline_wire::analysis::plan_service_server::{PlanService, PlanServiceServer};
+use syncline_wire::analysis::{GetPlanRequest, GetPlanResponse};
+use syncline_wire::run::run_control_service_server::{RunControlService, RunControlServiceServer};
+use syncline_wire::run::{GetIntentRequest, GetIntentResponse, Intent};
+use syncline_wire::stage::stage_service_server::{StageService, StageServiceServer};
+use syncline_wire::stage::{GetProgressRequest, GetProgressResponse};
+use syncline_wire::status::status;
+use tokio::net::TcpListener;
+use tonic::service::Routes;
+use tonic::transport::server::{Server, TcpIncoming};
+use tonic::{Request, Response, Status};
+
+/// What the peers answer. Nothing is set at first, and a peer that was told nothing answers with an error.
+#[derive(Default)]
+pub struct Script {
+    pub plan: Option<Plan>,
+    /// Where the source org is and the token it takes.
+    pub org: Option<(String, String)>,
+    /// The keys under which the run's data keys are wrapped, and these: raw, then clean.
+    pub keys: Option<[(SealingKey, SealingKey); 2]>,
+    pub stop: bool,
+    /// What a stage says of every run; `None` is no answer.
+    pub progress: Option<GetProgressResponse>,
+    /// How often progress was asked for.
+    pub progress_asked: u32,
+}
+
+/// Analyzer, connector, coordinator and stages behind one port.
+#[derive(Clone)]
+pub struct Peers {
+    address: SocketAddr,
+    script: Arc<Mutex<Script>>,
+}
+
+impl Peers {
+    /// Serves until the test's runtime ends.
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let peers = Self {
+            address: listener.local_addr().unwrap(),
+            script: Arc::default(),
+        };
+        let routes = Routes::new(PlanServiceServer::new(peers.clone()))
+            .add_service(AccessServiceServer::new(peers.clone()))
+            .add_service(RunControlServiceServer::new(peers.clone()))
+            .add_service(StageServiceServer::new(peers.clone()));
+        let incoming = TcpIncoming::from(listener);
+        tokio::spawn(async move { Server::builder().add_routes(routes).serve_with_incoming(incoming).await });
+        peers
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Looks at or changes what is answered from now on.
+    pub fn script<T>(&self, change: impl FnOnce(&mut Script) -> T) -> T {
+        change(&mut self.script.lock().unwrap())
+    }
+}
+
+fn untold() -> Status {
+    status(ErrorCode::Unreachable, "this peer was told nothing")
+}
+
+#[tonic::async_trait]
+impl PlanService for Peers {
+    async fn get_plan(&self, _: Request<GetPlanRequest>) -> Result<Response<GetPlanResponse>, Status> {
+        let plan_json = self
+            .script(|s| s.plan.as_ref().map(|p| serde_json::to_vec(p).unwrap()))
+            .ok_or_else(untold)?;
+        let hash = blake3::hash(&plan_json).to_hex().to_string();
+        Ok(Response::new(GetPlanResponse { plan_json, hash }))
+    }
+}
+
+#[tonic::async_trait]
+impl AccessService for Peers {
+    async fn get_access(&self, _: Request<GetAccessRequest>) -> Result<Response<GetAccessResponse>, Status> {
+        let (instance_url, access_token) = self.script(|s| s.org.clone()).ok_or_else(untold)?;
+        Ok(Response::new(GetAccessResponse {
+            instance_url,
+            api_version: "65.0".to_owned(),
+            access_token,
+        }))
+    }
+
+    async fn lease_quota(&self, request: Request<LeaseQuotaRequest>) -> Result<Response<LeaseQuotaResponse>, Status> {
+        Ok(Response::new(LeaseQuotaResponse {
+            granted: request.get_ref().calls,
+            wait_ms: 0,
+        }))
+    }
+
+    async fn report_usage(&self, _: Request<ReportUsageRequest>) -> Result<Response<ReportUsageResponse>, Status> {
+        Ok(Response::new(ReportUsageResponse {}))
+    }
+
+    async fn describe(&self, _: Request<DescribeRequest>) -> Result<Response<DescribeResponse>, Status> {
+        Err(untold())
+    }
+
+    async fn get_run_keys(&self, request: Request<GetRunKeysRequest>) -> Result<Response<GetRunKeysResponse>, Status> {
+        let run = request.into_inner().run;
+        let keys = self.script(|s| s.keys.clone()).ok_or_else(untold)?;
+        let [(raw_kek, raw), (clean_kek, clean)] = keys;
+        Ok(Response::new(GetRunKeysResponse {
+            raw_wrapped: raw_kek.wrap(&raw, format!("{run}/raw").as_bytes()),
+            clean_wrapped: clean_kek.wrap(&clean, format!("{run}/clean").as_bytes()),
+        }))
+    }
+}
+
+#[tonic::async_trait]
+impl RunControlService for Peers {
+    async fn get_intent(&self, _: Request<GetIntentRequest>) -> Result<Response<GetIntentResponse>, Status> {
+        let intent = if self.script(|s| s.stop) { Intent::Stop } else { Intent::Work };
+        Ok(Response::new(GetIntentResponse {
+            intent: intent.into(),
+            status: String::new(),
+        }))
+    }
+}
+
+#[tonic::async_trait]
+impl StageService for Peers {
+    async fn get_progress(&self, _: Request<GetProgressRequest>) -> Result<Response<GetProgressResponse>, Status> {
+        let progress = self.script(|s| {
+            s.progress_asked += 1;
+            s.progress.clone()
+        });
+        progress.map(Response::new).ok_or_else(untold)
+    }
+}
