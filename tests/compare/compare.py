@@ -4,7 +4,8 @@
 It knows nothing of Syncline: not its ledger, its report, nor its code. It reads both orgs record by record, pairs the
 records by keys or by content, and checks that
 
-  * every object has the same records on both sides, equal in every unmasked field,
+  * every object has the same records on both sides, equal in every unmasked field, and no field that holds values in the
+    source and could be written in the target is left out of the specification,
   * every reference points to the counterpart of what it pointed to, owners and record types by name,
   * no record keeps its own value in a masked field, and what is redacted is empty,
   * no e-mail, phone number or identifier of the source stands anywhere in the target's text, nor (--scan-dir) in the
@@ -33,6 +34,9 @@ from records import Differences, Side, Spec, SpecError, compare_object  # noqa: 
 
 PARALLEL_QUERIES = 4
 SHOWN_PER_KIND = 10
+SAMPLED_FOR_FIELDS = 2000
+TEXTUAL = {"string", "textarea", "email", "phone", "url", "picklist", "multipicklist", "combobox", "encryptedstring"}
+COMPOUND = {"address", "location"}
 
 
 def arguments(argv):
@@ -67,12 +71,26 @@ def arguments(argv):
 
 
 def read_both(spec, source, target):
-    """Reads both orgs, a few queries at a time: ((records, names) of the source, the same of the target)."""
+    """Reads both orgs, a few queries at a time: ((records, names) of the source, the same of the target), and
+    [(object, field)] that hold values but stand in no list of the specification."""
     with concurrent.futures.ThreadPoolExecutor(PARALLEL_QUERIES) as pool:
-        text_fields = {entry.name: pool.submit(target.text_fields, entry.name) for entry in spec.objects}
-        jobs = {}
+        described = {(org, entry.name): pool.submit(org.fields, entry.name) for entry in spec.objects for org in (source, target)}
+        jobs, samples = {}, {}
         for entry in spec.objects:
-            scanned = list(dict.fromkeys([*entry.fields, *text_fields[entry.name].result()]))
+            there = described[target, entry.name].result()
+            textual = [field["name"] for field in there if field["type"] in TEXTUAL]
+            scanned = list(dict.fromkeys([*entry.fields, *textual]))
+            writable = {field["name"] for field in there if field.get("createable") or field.get("updateable")}
+            candidates = [
+                field["name"]
+                for field in described[source, entry.name].result()
+                if field["name"] in writable and field["name"] not in entry.fields and field["type"] not in COMPOUND
+            ]
+            if candidates:
+                soql = f"SELECT {', '.join(candidates)} FROM {entry.name}" + (f" WHERE {entry.where}" if entry.where else "")
+                samples[entry.name] = candidates, pool.submit(
+                    source.query, f"{soql} LIMIT {SAMPLED_FOR_FIELDS}", f"query {entry.name}"
+                )
             for org, fields, where in ((source, entry.fields, entry.where), (target, scanned, None)):
                 soql = f"SELECT {', '.join(fields)} FROM {entry.name}" + (f" WHERE {where}" if where else "")
                 jobs[org, entry.name] = pool.submit(org.query, soql, f"query {entry.name}")
@@ -96,7 +114,13 @@ def read_both(spec, source, target):
                     for found in jobs[org, name, part["object"]].result()
                 }
             sides.append((records, names))
-        return sides
+        forgotten = [
+            (name, field)
+            for name, (candidates, sample) in samples.items()
+            for field in candidates
+            if any(record.get(field) not in (None, "", False) for record in sample.result())
+        ]
+        return sides, forgotten
 
 
 def translation(spec, target_names):
@@ -172,10 +196,12 @@ def compare(given):
     source = Org("source", given.source_url, given.source_token, spec.version)
     target = Org("target", given.target_url, given.target_token, spec.version)
     with contextlib.closing(source), contextlib.closing(target):
-        (source_records, source_names), (target_records, target_names) = read_both(spec, source, target)
+        ((source_records, source_names), (target_records, target_names)), forgotten = read_both(spec, source, target)
     read = time.monotonic()
 
     differences = Differences()
+    for name, field in forgotten:
+        differences.add("holds values but is not compared", name, field)
     left = Side(spec, source_records, source_names, translation(spec, target_names))
     right = Side(spec, target_records, target_names, lambda _, name: name)
     rows = []

@@ -78,8 +78,6 @@ class Org:
             raise OrgError(f"{self.name}: {what}: {total} records announced, {len(records)} delivered")
         return records
 
-    def text_fields(self, object_name):
-        """The names of all fields that can hold text, as the org itself describes them."""
-        described = self.get(f"{self.base}/sobjects/{object_name}/describe", f"describe {object_name}")
-        textual = {"string", "textarea", "email", "phone", "url", "picklist", "multipicklist", "combobox", "encryptedstring"}
-        return [field["name"] for field in described["fields"] if field["type"] in textual]
+    def fields(self, object_name):
+        """All fields of an object, as the org itself describes them."""
+        return self.get(f"{self.base}/sobjects/{object_name}/describe", f"describe {object_name}")["fields"]

@@ -143,14 +143,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if described := re.fullmatch(base + r"sobjects/(\w+)/describe", url.path):
             rows = self.server.data[described[1]]
             names = rows[0].keys() if rows else []
-            return self.answer(200, {"fields": [{"name": n, "type": "string"} for n in names]})
+            return self.answer(200, {"fields": [{"name": n, "type": "string", "createable": n != "Id"} for n in names]})
         if url.path == base + "query":
             soql, start = urllib.parse.parse_qs(url.query)["q"][0], 0
         else:
             token = urllib.parse.unquote(url.path.removeprefix(base + "query/"))
             soql, _, start = token.rpartition("-")
             start = int(start)
-        fields, name = re.fullmatch(r"SELECT (.+) FROM (\w+)(?: WHERE .+)?", soql).groups()
+        fields, name = re.fullmatch(r"SELECT (.+) FROM (\w+)(?: WHERE .+?)?(?: LIMIT \d+)?", soql).groups()
         rows = self.server.data[name]
         page = {
             "totalSize": len(rows),
@@ -294,6 +294,14 @@ class ComparisonTest(unittest.TestCase):
     def test_a_masked_value_that_vanished_is_found(self):
         self.target["Contact"][9]["LastName"] = None
         self.assert_different("Contact.LastName: masked null: 1")
+
+    def test_a_field_with_values_that_the_specification_forgot_is_found(self):
+        for org in (self.source, self.target):
+            for row in org["Contact"]:
+                row["Forgotten__c"] = None
+        self.assert_equal()
+        self.source["Contact"][4]["Forgotten__c"] = "x"
+        self.assert_different("Contact.Forgotten__c: holds values but is not compared: 1")
 
     def test_what_should_be_redacted_is_found(self):
         self.target["Account"][9]["Notes__c"] = "still here"
