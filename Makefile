@@ -3,10 +3,10 @@
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/syncline/target
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help demo down down-tests set-up build test lint fmt clippy deny coverage compare ci
+.PHONY: help demo down down-tests set-up build test lint fmt clippy deny coverage compare compare-corruptions ci
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-20s %s\n", $$1, $$2 }'
 
 demo: build ## refresh a production org into a sandbox, masked, end to end; leaves everything running
 	@deploy/local/demo.sh
@@ -42,6 +42,9 @@ coverage: set-up ## line coverage of all tests
 
 compare: ## compare the demo's two orgs over plain REST, and scan every file under .local/ for leaks
 	@deploy/local/compare.sh
+
+compare-corruptions: build ## prove on a small demo of its own that `make compare` finds swapped, lost and unmasked records
+	@tests/compare/corruptions.py
 
 ci: ## what a change must pass
 	@bash .ci/run
