@@ -1,0 +1,70 @@
+//! Spans reach an OTLP receiver under the service's name, and a trace crosses a gRPC call in its headers.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
+use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
+use opentelemetry_proto::tonic::trace::v1::Span;
+use syncline_runtime::{rpc, telemetry};
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Request, Response, Status};
+use tracing::Instrument;
+
+#[derive(Clone, Default)]
+struct Receiver {
+    requests: Arc<Mutex<Vec<ExportTraceServiceRequest>>>,
+}
+
+#[tonic::async_trait]
+impl TraceService for Receiver {
+    async fn export(&self, request: Request<ExportTraceServiceRequest>) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        self.requests.lock().unwrap().push(request.into_inner());
+        Ok(Response::new(ExportTraceServiceResponse::default()))
+    }
+}
+
+impl Receiver {
+    fn spans(&self) -> Vec<(String, Span)> {
+        let requests = self.requests.lock().unwrap();
+        let resources = requests.iter().flat_map(|r| &r.resource_spans);
+        let mut found = Vec::new();
+        for resource in resources {
+            let attributes = resource.resource.iter().flat_map(|r| &r.attributes);
+            let service = attributes.filter(|a| a.key == "service.name").map(|a| format!("{:?}", a.value)).collect::<String>();
+            let spans = resource.scope_spans.iter().flat_map(|s| &s.spans);
+            found.extend(spans.map(|s| (service.clone(), s.clone())));
+        }
+        found
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn spans_are_exported_under_the_services_name_and_calls_carry_the_trace() {
+    let receiver = Receiver::default();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let server = tonic::transport::Server::builder().add_service(TraceServiceServer::new(receiver.clone()));
+    tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+
+    let exporting = telemetry::init("tested", Some(&endpoint));
+    let header = async {
+        let request = rpc::traced(Request::new(())).unwrap();
+        request.metadata().get("traceparent").unwrap().to_str().unwrap().to_owned()
+    }
+    .instrument(tracing::info_span!("outgoing call"))
+    .await;
+    // Dropping flushes, and waits for it.
+    tokio::task::spawn_blocking(move || drop(exporting)).await.unwrap();
+
+    let spans = syncline_testkit::eventually(Duration::from_secs(10), || {
+        let spans = receiver.spans();
+        async move { if spans.is_empty() { Err("no span yet".to_owned()) } else { Ok(spans) } }
+    })
+    .await;
+    let (service, span) = spans.iter().find(|(_, s)| s.name == "outgoing call").expect("the span was exported");
+    assert!(service.contains("syncline-tested"), "{service}");
+    let trace_id: String = span.trace_id.iter().map(|b| format!("{b:02x}")).collect();
+    assert!(header.contains(&trace_id), "{header} carries {trace_id}");
+}
