@@ -3,21 +3,20 @@
 use std::future::Future;
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::{AckPolicy, PullConsumer, pull};
-use async_nats::jetstream::message::{AckKind, Acker};
+use async_nats::jetstream::consumer::{AckPolicy, pull};
+use async_nats::jetstream::message::Acker;
 use bytes::Bytes;
-use futures::StreamExt;
 use syncline_domain::{BatchName, ObjectName, RunId, TenantId};
 
 use crate::bus::Bus;
 use crate::error::BusError;
-use crate::runner::{ACK_WAIT, Handled};
+use crate::keep_alive::KeepAlive;
+use crate::pull::Puller;
+use crate::runner::Handled;
 use crate::subjects::{self, Audience, header};
 
 /// Batches that one consumer may have handed out and not seen acknowledged.
 const UNACKED_MAX: i64 = 256;
-/// One pull never asks for more: beyond some 64 MiB the server takes the client for slow and cuts it off (measured).
-const PULL_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Consumers of runs that nobody cleaned up go by themselves.
 const INACTIVE_MAX: Duration = Duration::from_secs(24 * 3600);
 
@@ -51,8 +50,8 @@ pub enum RunOnce {
 
 /// The consumer of one stage for one object of one run.
 pub struct BatchConsumer {
-    name: String,
-    consumer: PullConsumer,
+    puller: Puller,
+    ack_wait: Duration,
 }
 
 impl Bus {
@@ -75,14 +74,17 @@ impl Bus {
             durable_name: Some(name.clone()),
             filter_subject: subjects::object_batches(audience, tenant, run, object),
             ack_policy: AckPolicy::Explicit,
-            ack_wait: ACK_WAIT,
+            ack_wait: self.ack_wait(),
             max_ack_pending: UNACKED_MAX,
             max_deliver: -1,
             inactive_threshold: INACTIVE_MAX,
             ..pull::Config::default()
         };
         let consumer = stream.get_or_create_consumer(&name, config).await.map_err(|e| failed(e.into()))?;
-        Ok(BatchConsumer { name, consumer })
+        Ok(BatchConsumer {
+            puller: self.puller(name, consumer),
+            ack_wait: self.ack_wait(),
+        })
     }
 
     /// Deletes a stage's consumer of an object, when the object is done.
@@ -113,83 +115,30 @@ impl BatchConsumer {
         F: FnOnce(Vec<Delivery>) -> Fut,
         Fut: Future<Output = Vec<Handled>>,
     {
-        let (group, ackers) = self.pull(limits).await?;
-        if group.is_empty() {
+        let messages = self.puller.pull(limits.messages_max, limits.wait).await?;
+        if messages.is_empty() {
             return Ok(RunOnce::Idle);
         }
-        let count = group.len();
-        let outcomes = keep_alive(&ackers, handle(group)).await;
+        let count = messages.len();
+        let (group, ackers): (Vec<Delivery>, Vec<Acker>) = messages.into_iter().map(delivery).unzip();
+        let outcomes = KeepAlive::new(self.ack_wait).during(&ackers, handle(group)).await;
         for (acker, outcome) in ackers.iter().zip(outcomes) {
             outcome.acknowledge(acker).await;
         }
         Ok(RunOnce::Handled(count))
     }
-
-    async fn pull(&self, limits: GroupLimits) -> Result<(Vec<Delivery>, Vec<Acker>), BusError> {
-        let failed = |reason: String| BusError::Pull {
-            consumer: self.name.clone(),
-            reason,
-        };
-        let mut group = Vec::new();
-        let mut ackers = Vec::new();
-        let mut now = self
-            .consumer
-            .fetch()
-            .max_messages(limits.messages_max)
-            .max_bytes(PULL_BYTES_MAX)
-            .messages()
-            .await
-            .map_err(|e| failed(e.to_string()))?;
-        while let Some(message) = now.next().await {
-            let message = message.map_err(|e| failed(e.to_string()))?;
-            push(message, &mut group, &mut ackers);
-        }
-        if group.is_empty() && !limits.wait.is_zero() {
-            let mut one = self
-                .consumer
-                .batch()
-                .max_messages(1)
-                .expires(limits.wait)
-                .messages()
-                .await
-                .map_err(|e| failed(e.to_string()))?;
-            while let Some(message) = one.next().await {
-                let message = message.map_err(|e| failed(e.to_string()))?;
-                push(message, &mut group, &mut ackers);
-            }
-        }
-        Ok((group, ackers))
-    }
 }
 
-fn push(message: async_nats::jetstream::Message, group: &mut Vec<Delivery>, ackers: &mut Vec<Acker>) {
+fn delivery(message: async_nats::jetstream::Message) -> (Delivery, Acker) {
     let redelivered = message.info().is_ok_and(|i| i.delivered > 1);
     let (message, acker) = message.split();
     let get = |key: &str| message.headers.as_ref().and_then(|h| h.get(key)).map(|v| v.as_str().to_owned());
-    group.push(Delivery {
+    let delivery = Delivery {
         name: get(header::BATCH).and_then(|t| t.parse().ok()),
         plan: get(header::PLAN).unwrap_or_default(),
         records: get(header::RECORDS).and_then(|t| t.parse().ok()).unwrap_or(0),
         sealed: message.payload,
         redelivered,
-    });
-    ackers.push(acker);
-}
-
-/// Says 'in progress' every third of the ack wait while the work goes on.
-async fn keep_alive<T>(ackers: &[Acker], work: impl Future<Output = T>) -> T {
-    tokio::pin!(work);
-    let mut beat = tokio::time::interval(ACK_WAIT / 3);
-    beat.tick().await;
-    loop {
-        tokio::select! {
-            done = &mut work => return done,
-            _ = beat.tick() => {
-                for acker in ackers {
-                    // A lost beat only means an early redelivery, which the handlers recognise.
-                    let _ = acker.ack_with(AckKind::Progress).await;
-                }
-            }
-        }
-    }
+    };
+    (delivery, acker)
 }

@@ -3,20 +3,25 @@
 use std::time::Duration;
 
 use async_nats::jetstream::Context;
+use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::context::ContextBuilder;
 use async_nats::jetstream::message::PublishMessage;
-use async_nats::{Client, ConnectOptions, HeaderMap};
+use async_nats::{Client, ConnectOptions, Event, HeaderMap};
 use bytes::Bytes;
 use prost::Message as _;
 use syncline_domain::{BatchName, ErrorCode, ObjectName, RunId, TenantId};
 use syncline_wire::event::RunEvent;
 use syncline_wire::event::run_event::Fact;
 use syncline_wire::stage::Invitation;
+use tokio::sync::watch;
 
 use crate::error::BusError;
+use crate::pull::{Line, Puller};
+use crate::runner::ACK_WAIT;
 use crate::subjects::{self, Audience, header};
 use crate::{streams, trace};
 
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a publish may wait for its acknowledgement. Fsync per message on a busy disk takes its time.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(20);
 /// Publishes of one process that may be unacknowledged at once.
@@ -25,10 +30,13 @@ const PUBLISHES_IN_FLIGHT_MAX: usize = 64;
 /// ignore them.
 const SERVER_MIN: (u32, u32) = (2, 10);
 
+/// A cause stands in a header, beside a payload that may itself be near the bound of a message.
+const CAUSE_CHARS_MAX: usize = 500;
+
 /// What it takes to connect.
 #[derive(Clone)]
 pub struct BusConfig {
-    /// May hold user and password; never printed.
+    /// `nats://user:password@host:port`, or several with commas in between; never printed as it is.
     pub url: String,
     pub name: String,
     /// Replicas of each stream: 3 in production, 1 on a single server.
@@ -40,7 +48,9 @@ pub struct BusConfig {
 pub struct Bus {
     publishing: Context,
     pulling: Context,
-    client: Client,
+    /// Of the two connections, in this order.
+    lines: [watch::Receiver<Line>; 2],
+    ack_wait: Duration,
 }
 
 impl Bus {
@@ -49,9 +59,9 @@ impl Bus {
     /// # Errors
     /// [`BusError::Connect`], [`BusError::TooOld`], [`BusError::Setup`].
     pub async fn connect(config: &BusConfig) -> Result<Self, BusError> {
-        let client = connect(config, "publish").await?;
-        let pulling = connect(config, "pull").await?;
-        let version = client.server_info().version;
+        let (publishing, publishing_line) = connect(config, "publish").await?;
+        let (pulling, pulling_line) = connect(config, "pull").await?;
+        let version = publishing.server_info().version;
         if !new_enough(&version) {
             return Err(BusError::TooOld { found: version });
         }
@@ -64,18 +74,34 @@ impl Bus {
                 .build(client)
         };
         let bus = Self {
-            publishing: context(client.clone()),
+            publishing: context(publishing),
             pulling: context(pulling),
-            client,
+            lines: [publishing_line, pulling_line],
+            ack_wait: ACK_WAIT,
         };
         streams::ensure_all(&bus.publishing, config.replicas).await?;
         Ok(bus)
     }
 
-    /// Whether the connection is up at this moment (for readiness).
+    /// Whether both connections are up at this moment (for readiness).
     #[must_use]
     pub fn is_connected(&self) -> bool {
-        self.client.connection_state() == async_nats::connection::State::Connected
+        self.lines.iter().all(|line| line.borrow().up)
+    }
+
+    /// For consumers that are made from now on; tests don't wait half a minute for a redelivery.
+    #[cfg(test)]
+    pub(crate) fn with_ack_wait(self, ack_wait: Duration) -> Self {
+        Self { ack_wait, ..self }
+    }
+
+    pub(crate) fn ack_wait(&self) -> Duration {
+        self.ack_wait
+    }
+
+    pub(crate) fn puller(&self, name: String, consumer: PullConsumer) -> Puller {
+        let [_, line] = &self.lines;
+        Puller::new(name, consumer, line.clone())
     }
 
     pub(crate) fn pulling(&self) -> &Context {
@@ -83,12 +109,12 @@ impl Bus {
     }
 
     async fn publish(&self, subject: String, headers: HeaderMap, payload: Bytes) -> Result<(), BusError> {
-        let bytes = payload.len();
+        let mut headers = headers;
+        trace::inject(&mut headers);
+        let bytes = header_bytes(&headers) + payload.len();
         if bytes > streams::MESSAGE_BYTES_MAX as usize {
             return Err(BusError::TooLarge { bytes });
         }
-        let mut headers = headers;
-        trace::inject(&mut headers);
         let message = PublishMessage::build().payload(payload).headers(headers);
         let ack = self
             .publishing
@@ -176,6 +202,7 @@ impl Bus {
         headers.insert(header::BATCH, text.as_str());
         headers.insert(header::OBJECT, name.object.as_str());
         headers.insert(header::CODE, code.as_str());
+        let cause: String = cause.chars().take(CAUSE_CHARS_MAX).collect();
         headers.insert(header::CAUSE, cause.replace(['\r', '\n'], " ").as_str());
         headers.insert(header::ATTEMPTS, attempts.to_string().as_str());
         self.publish(subjects::dead(stage, tenant, &name.run), headers, sealed).await
@@ -195,9 +222,8 @@ impl Bus {
                 .filter(subjects::run_batches(audience, tenant, run))
                 .await
                 .map_err(|e| failed(e.into()))?;
-            let marker = format!("_{run}_");
             let names: Vec<String> = stream.consumer_names().try_collect().await.map_err(|e| failed(e.into()))?;
-            for name in names.iter().filter(|n| n.contains(&marker)) {
+            for name in names.iter().filter(|name| subjects::is_consumer_of(name, run)) {
                 // Another replica may have deleted it in between.
                 let _ = stream.delete_consumer(name).await;
             }
@@ -220,22 +246,73 @@ impl Bus {
     }
 }
 
-async fn connect(config: &BusConfig, role: &str) -> Result<Client, BusError> {
-    // The client ignores user and password in an address, so they are handed over apart.
-    let (scheme, rest) = config.url.split_once("://").unwrap_or(("nats", config.url.as_str()));
-    let (user, host) = rest.rsplit_once('@').map_or((None, rest), |(user, host)| (Some(user), host));
-    let address = format!("{scheme}://{host}");
-    let options = match user.map(|u| u.split_once(':').unwrap_or((u, ""))) {
+async fn connect(config: &BusConfig, role: &str) -> Result<(Client, watch::Receiver<Line>), BusError> {
+    let (user, addresses) = split_url(&config.url);
+    let options = match user.as_deref().map(|u| u.split_once(':').unwrap_or((u, ""))) {
         Some((user, password)) => ConnectOptions::with_user_and_password(user.to_owned(), password.to_owned()),
         None => ConnectOptions::new(),
     };
-    options
+    let (line, mut watched) = watch::channel(Line::default());
+    let client = options
         .name(format!("{}-{role}", config.name))
-        .connection_timeout(Duration::from_secs(5))
+        .connection_timeout(CONNECT_TIMEOUT)
         .max_reconnects(None)
-        .connect(&address)
+        .event_callback(move |event| {
+            match event {
+                Event::Connected => line.send_modify(|line| {
+                    line.up = true;
+                    line.number += 1;
+                }),
+                Event::Disconnected | Event::Closed => line.send_modify(|line| line.up = false),
+                other => tracing::debug!(event = %other, "NATS"),
+            }
+            std::future::ready(())
+        })
+        .connect(&addresses)
         .await
-        .map_err(|source| BusError::Connect { address, source })
+        .map_err(|source| BusError::Connect {
+            address: addresses.join(","),
+            source,
+        })?;
+    // The event follows the connection; whoever is given it finds it up.
+    let _ = tokio::time::timeout(CONNECT_TIMEOUT, watched.wait_for(|line| line.up)).await;
+    Ok((client, watched))
+}
+
+/// User and password of an address, and the addresses without them: the client ignores those that stand in one.
+fn split_url(url: &str) -> (Option<String>, Vec<String>) {
+    let mut servers: Vec<String> = Vec::new();
+    for piece in url.split(',') {
+        // A comma may also stand in a password: then what follows has an `@` and no scheme of its own.
+        match servers.last_mut() {
+            Some(last) if piece.contains('@') && !piece.contains("://") => {
+                last.push(',');
+                last.push_str(piece);
+            }
+            _ => servers.push(piece.to_owned()),
+        }
+    }
+    let mut user = None;
+    let addresses = servers
+        .iter()
+        .map(|server| {
+            let (scheme, rest) = server.split_once("://").unwrap_or(("nats", server));
+            let (found, host) = rest.rsplit_once('@').map_or((None, rest), |(user, host)| (Some(user), host));
+            user = user.take().or_else(|| found.map(str::to_owned));
+            format!("{scheme}://{host}")
+        })
+        .collect();
+    (user, addresses)
+}
+
+/// What the headers take on the wire: a first line, `key: value` per line and an empty one (NATS protocol, HPUB).
+fn header_bytes(headers: &HeaderMap) -> usize {
+    let lines = headers.iter().flat_map(|(name, values)| {
+        values
+            .iter()
+            .map(move |value| AsRef::<str>::as_ref(name).len() + value.as_str().len() + 4)
+    });
+    "NATS/1.0\r\n\r\n".len() + lines.sum::<usize>()
 }
 
 fn new_enough(version: &str) -> bool {
@@ -277,6 +354,26 @@ mod tests {
             ("", false),
         ] {
             assert_eq!(new_enough(version), ok, "{version}");
+        }
+    }
+
+    #[test]
+    fn credentials_are_taken_out_of_every_address() {
+        for (url, user, addresses) in [
+            ("nats://h:1", None, vec!["nats://h:1"]),
+            ("h:1", None, vec!["nats://h:1"]),
+            ("tls://u:p@h:1", Some("u:p"), vec!["tls://h:1"]),
+            ("nats://u:p@a,b@h:1", Some("u:p@a,b"), vec!["nats://h:1"]),
+            ("nats://u:p@h:1,nats://u:p@i:2", Some("u:p"), vec!["nats://h:1", "nats://i:2"]),
+            ("nats://u:p@h:1,i:2", Some("u:p"), vec!["nats://h:1", "nats://i:2"]),
+            ("nats://token@h", Some("token"), vec!["nats://h"]),
+        ] {
+            let (found, hosts) = split_url(url);
+            assert_eq!(
+                (found.as_deref(), hosts),
+                (user, addresses.into_iter().map(str::to_owned).collect()),
+                "{url}"
+            );
         }
     }
 }

@@ -10,6 +10,8 @@
 pub mod batches;
 mod bus;
 mod error;
+mod keep_alive;
+mod pull;
 pub mod runner;
 pub mod streams;
 pub mod subjects;

@@ -4,10 +4,10 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::{AckPolicy, PullConsumer, pull};
+use async_nats::jetstream::Message;
+use async_nats::jetstream::consumer::{AckPolicy, pull};
 use async_nats::jetstream::message::{AckKind, Acker};
 use bytes::Bytes;
-use futures::StreamExt;
 use prost::Message as _;
 use syncline_wire::event::RunEvent;
 use syncline_wire::stage::Invitation;
@@ -17,6 +17,8 @@ use tracing::Instrument;
 
 use crate::bus::Bus;
 use crate::error::BusError;
+use crate::keep_alive::KeepAlive;
+use crate::pull::Puller;
 use crate::subjects::{self, header};
 use crate::trace;
 
@@ -67,8 +69,8 @@ pub struct DeadLetter {
 
 /// Runs a durable consumer until shutdown.
 pub struct Runner {
-    consumer: PullConsumer,
-    name: String,
+    puller: Puller,
+    ack_wait: Duration,
 }
 
 impl Bus {
@@ -81,7 +83,10 @@ impl Bus {
         F: Fn(RunEvent) -> Fut + Send + Sync,
         Fut: Future<Output = Handled> + Send,
     {
-        let runner = self.durable("EVENTS", &format!("events-{durable}"), "event.>").await?;
+        let runner = tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            runner = self.durable("EVENTS", format!("events-{durable}"), "event.>") => runner?,
+        };
         runner
             .run(EVENTS_PER_PULL, shutdown, |message| {
                 let event = RunEvent::decode(message.payload.clone());
@@ -111,7 +116,10 @@ impl Bus {
         F: Fn(DeadLetter) -> Fut + Send + Sync,
         Fut: Future<Output = Handled> + Send,
     {
-        let runner = self.durable("DEAD", &format!("dead-{durable}"), "dead.>").await?;
+        let runner = tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            runner = self.durable("DEAD", format!("dead-{durable}"), "dead.>") => runner?,
+        };
         runner
             .run(1, shutdown, |message| {
                 let get = |key: &str| {
@@ -152,9 +160,11 @@ impl Bus {
         F: Fn(Invitation, OwnedSemaphorePermit) -> Fut + Send + Sync,
         Fut: Future<Output = Handled> + Send,
     {
-        let runner = self
-            .durable("TASKS", &format!("tasks-{stage}"), &subjects::stage_tasks(stage))
-            .await?;
+        let filter = subjects::stage_tasks(stage);
+        let runner = tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            runner = self.durable("TASKS", format!("tasks-{stage}"), &filter) => runner?,
+        };
         loop {
             let slot = tokio::select! {
                 () = shutdown.cancelled() => return Ok(()),
@@ -179,29 +189,29 @@ impl Bus {
         }
     }
 
-    async fn durable(&self, stream: &str, name: &str, filter: &str) -> Result<Runner, BusError> {
+    async fn durable(&self, stream: &str, name: String, filter: &str) -> Result<Runner, BusError> {
         let failed = |e: Box<dyn std::error::Error + Send + Sync>| BusError::setup(format!("consumer {name}"), e);
         let config = pull::Config {
-            durable_name: Some(name.to_owned()),
+            durable_name: Some(name.clone()),
             filter_subject: filter.to_owned(),
             ack_policy: AckPolicy::Explicit,
-            ack_wait: ACK_WAIT,
+            ack_wait: self.ack_wait(),
             max_deliver: -1,
             ..pull::Config::default()
         };
         let stream = self.pulling().get_stream(stream).await.map_err(|e| failed(e.into()))?;
-        let consumer = stream.get_or_create_consumer(name, config).await.map_err(|e| failed(e.into()))?;
+        let consumer = stream.get_or_create_consumer(&name, config).await.map_err(|e| failed(e.into()))?;
         Ok(Runner {
-            consumer,
-            name: name.to_owned(),
+            puller: self.puller(name, consumer),
+            ack_wait: self.ack_wait(),
         })
     }
 }
 
 impl Runner {
-    async fn run<'a, F, Fut>(&'a self, per_pull: usize, shutdown: CancellationToken, handle: F) -> Result<(), BusError>
+    async fn run<F, Fut>(&self, per_pull: usize, shutdown: CancellationToken, handle: F) -> Result<(), BusError>
     where
-        F: Fn(&async_nats::jetstream::Message) -> Fut,
+        F: Fn(&Message) -> Fut,
         Fut: Future<Output = Handled>,
     {
         loop {
@@ -209,45 +219,27 @@ impl Runner {
                 () = shutdown.cancelled() => return Ok(()),
                 messages = self.pull(per_pull) => messages,
             };
-            for message in messages {
-                let handled = handle(&message).await;
-                let (_, acker) = message.split();
-                handled.acknowledge(&acker).await;
+            let acker = |message: &Message| Acker::new(message.context.clone(), message.reply.clone());
+            let ackers: Vec<Acker> = messages.iter().map(acker).collect();
+            let mut keep_alive = KeepAlive::new(self.ack_wait);
+            for (at, message) in messages.iter().enumerate() {
+                // Those behind it wait for their turn and must not be delivered to somebody else meanwhile.
+                let Some(waiting @ [acker, ..]) = ackers.get(at..) else { break };
+                let handled = keep_alive.during(waiting, handle(message)).await;
+                handled.acknowledge(acker).await;
             }
         }
     }
 
     /// Some messages, or none after a while. A server that is away only makes it wait.
-    async fn pull(&self, count: usize) -> Vec<async_nats::jetstream::Message> {
-        let mut out = Vec::new();
-        if count > 1 {
-            if let Ok(mut now) = self.consumer.fetch().max_messages(count).messages().await {
-                while let Some(Ok(message)) = now.next().await {
-                    out.push(message);
-                }
-            }
-            if !out.is_empty() {
-                return out;
-            }
-        }
-        match self.consumer.batch().max_messages(1).expires(PULL_WAIT).messages().await {
-            Ok(mut messages) => {
-                while let Some(message) = messages.next().await {
-                    match message {
-                        Ok(message) => out.push(message),
-                        Err(error) => {
-                            tracing::warn!(consumer = %self.name, %error, "pull failed; trying again");
-                            tokio::time::sleep(PULL_PAUSE).await;
-                            break;
-                        }
-                    }
-                }
-            }
+    async fn pull(&self, count: usize) -> Vec<Message> {
+        match self.puller.pull(count, PULL_WAIT).await {
+            Ok(messages) => messages,
             Err(error) => {
-                tracing::warn!(consumer = %self.name, %error, "pull failed; trying again");
+                tracing::warn!(consumer = %self.puller.name(), %error, "pull failed; trying again");
                 tokio::time::sleep(PULL_PAUSE).await;
+                Vec::new()
             }
         }
-        out
     }
 }

@@ -1,4 +1,4 @@
-//! The streams: bounded, file-backed, made at start if they are missing.
+//! The streams: bounded, file-backed, made or brought up to date at start.
 
 use std::time::Duration;
 
@@ -61,11 +61,93 @@ pub(crate) async fn ensure_all(context: &Context, replicas: usize) -> Result<(),
         },
     ];
     for config in all {
-        let name = config.name.clone();
-        context
-            .get_or_create_stream(config)
-            .await
-            .map_err(|e| BusError::setup(format!("stream {name}"), e))?;
+        ensure(context, config).await?;
     }
     Ok(())
+}
+
+/// Makes the stream, or gives an existing one today's settings: an older release may have made it.
+async fn ensure(context: &Context, wanted: Config) -> Result<(), BusError> {
+    let failed = |e: Box<dyn std::error::Error + Send + Sync>| BusError::setup(format!("stream {}", wanted.name), e);
+    // Several processes start at once and may ask for the same: that is no conflict for the server.
+    let stream = context.get_or_create_stream(wanted.clone()).await.map_err(|e| failed(e.into()))?;
+    let found = &stream.cached_info().config;
+    let updated = Config {
+        retention: wanted.retention,
+        discard: wanted.discard,
+        discard_new_per_subject: wanted.discard_new_per_subject,
+        subjects: wanted.subjects.clone(),
+        max_messages_per_subject: wanted.max_messages_per_subject,
+        max_bytes: wanted.max_bytes,
+        max_age: wanted.max_age,
+        max_message_size: wanted.max_message_size,
+        duplicate_window: wanted.duplicate_window,
+        num_replicas: wanted.num_replicas,
+        // Whatever else an operator has set stays.
+        ..found.clone()
+    };
+    if *found != updated {
+        tracing::info!(stream = %wanted.name, "its settings are brought up to date");
+        context.update_stream(updated).await.map_err(|e| failed(e.into()))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use syncline_testkit::{TestPrefix, servers};
+
+    #[tokio::test]
+    async fn a_stream_of_an_older_release_gets_todays_settings_and_keeps_its_messages() {
+        let prefix = TestPrefix::new();
+        let context = async_nats::jetstream::new(servers().nats().await);
+        let older = Config {
+            name: format!("{prefix}_RAW"),
+            subjects: vec![format!("{prefix}.>")],
+            retention: RetentionPolicy::WorkQueue,
+            max_messages_per_subject: 4,
+            max_age: Duration::from_secs(60),
+            description: Some("the operator's".to_owned()),
+            ..Config::default()
+        };
+        ensure(&context, older.clone()).await.unwrap();
+        context.publish(format!("{prefix}.a"), "x".into()).await.unwrap().await.unwrap();
+        let newer = Config {
+            max_messages_per_subject: 48,
+            max_age: Duration::ZERO,
+            max_bytes: 1024 * 1024,
+            description: None,
+            ..older.clone()
+        };
+        for _ in 0..2 {
+            ensure(&context, newer.clone()).await.unwrap();
+        }
+        let stream = context.get_stream(&older.name).await.unwrap();
+        let info = stream.cached_info();
+        assert_eq!((info.config.max_messages_per_subject, info.config.max_bytes), (48, 1024 * 1024));
+        assert_eq!(info.config.max_age, Duration::ZERO);
+        assert_eq!(info.config.description.as_deref(), Some("the operator's"));
+        assert_eq!(info.state.messages, 1);
+    }
+
+    #[tokio::test]
+    async fn a_setting_that_cannot_be_changed_is_an_error_that_names_the_stream() {
+        let prefix = TestPrefix::new();
+        let context = async_nats::jetstream::new(servers().nats().await);
+        let first = Config {
+            name: format!("{prefix}_DEAD"),
+            subjects: vec![format!("{prefix}.>")],
+            retention: RetentionPolicy::Limits,
+            ..Config::default()
+        };
+        ensure(&context, first.clone()).await.unwrap();
+        let changed = Config {
+            retention: RetentionPolicy::WorkQueue,
+            ..first.clone()
+        };
+        let error = ensure(&context, changed).await.unwrap_err();
+        assert!(error.to_string().contains(&first.name), "{error}");
+    }
 }

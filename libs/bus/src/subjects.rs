@@ -96,6 +96,13 @@ pub fn batch_consumer(stage: &str, run: &RunId, object: &ObjectName) -> String {
     format!("{stage}_{run}_{object}")
 }
 
+/// Whether a consumer has such a name for this run. Stages and run ids hold no `_`, objects may.
+pub(crate) fn is_consumer_of(name: &str, run: &RunId) -> bool {
+    name.split_once('_')
+        .and_then(|(_, rest)| rest.strip_prefix(run.as_str()))
+        .is_some_and(|rest| rest.starts_with('_'))
+}
+
 /// Headers, once.
 pub mod header {
     pub const MESSAGE_ID: &str = "Nats-Msg-Id";
@@ -107,4 +114,44 @@ pub mod header {
     pub const OBJECT: &str = "Syncline-Object";
     /// How many source records a batch stands for.
     pub const RECORDS: &str = "Syncline-Records";
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parts_of_a_dead_subject_read_back_and_nothing_else_does() {
+        let (tenant, run) = (TenantId::new("acme").unwrap(), RunId::new("r-1").unwrap());
+        let subject = dead("masker", &tenant, &run);
+        assert_eq!(parse_dead(&subject), Some(("masker", tenant, run)));
+        for other in [
+            "",
+            "dead.",
+            "dead.masker",
+            "dead.masker.acme",
+            "dead.masker.acme.r-1.x",
+            "task.masker.acme.r-1",
+            "dead.m.A.r",
+        ] {
+            assert_eq!(parse_dead(other), None, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_consumer_belongs_to_the_run_in_its_second_place() {
+        let (run, object) = (RunId::new("abc").unwrap(), ObjectName::new("My_Thing__c").unwrap());
+        assert!(is_consumer_of(&batch_consumer("loader", &run, &object), &run));
+        for other in [
+            "",
+            "abc",
+            "loader_abc",
+            "loader_abcd_Account",
+            "loader_xabc_Account",
+            "loader_r-2_A_abc_B",
+        ] {
+            assert!(!is_consumer_of(other, &run), "{other:?}");
+        }
+    }
 }
