@@ -3,7 +3,7 @@
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/syncline/target
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help demo down down-tests set-up build test lint fmt clippy deny coverage compare compare-corruptions ci
+.PHONY: help demo down down-tests set-up build test lint fmt clippy deny chart coverage compare compare-corruptions ci
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-20s %s\n", $$1, $$2 }'
@@ -36,6 +36,9 @@ clippy:
 
 deny: ## dependencies: licenses, bans, sources, advisories
 	@.ci/deny
+
+chart: ## the Helm chart: lint, render, Kubernetes' schemas, what it promises and refuses
+	@.ci/chart
 
 coverage: set-up ## line coverage of all tests
 	@.ci/coverage
