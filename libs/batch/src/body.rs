@@ -17,7 +17,7 @@ use crate::seal::{SealError, SealingKey};
 /// A sealed batch is at most this large, so that with headers it stays below the bus's 1 MiB.
 pub const BATCH_BYTES_MAX: usize = 900 * 1024;
 
-/// Level 1 compresses 3.7:1 at 360 MB/s; higher levels cost more than they save (measured, DESIGN.md).
+/// Level 1 compresses 3.7:1 at 360 MB/s; higher levels cost more than they save (measured).
 const ZSTD_LEVEL: i32 = 1;
 /// No body may unfold to more than this: a guard against a damaged or hostile length.
 const PLAIN_BYTES_MAX: usize = 64 * 1024 * 1024;

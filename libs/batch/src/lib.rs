@@ -1,7 +1,7 @@
 //! Batches as they travel: Arrow IPC, compressed, sealed under their name.
 //!
 //! Guarantees: whoever lacks the audience's data key reads nothing; a body that was moved to another name, cut or
-//! changed does not open; `Debug` and errors never show content. See DESIGN.md, "Data on the move".
+//! changed does not open; `Debug` and errors never show content. See ARCHITECTURE.md, "What a reader of the disks finds".
 
 mod body;
 mod seal;

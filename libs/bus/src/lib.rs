@@ -5,7 +5,7 @@
 //! third of the ack wait. Messages are hints: nothing here is the only record of anything, except batches, whose names
 //! stand in the extractor's table before they are published.
 //!
-//! Why this way: DESIGN.md, "The bus". Start with [`Bus`], then [`subjects`], [`batches`] and [`runner`].
+//! Why this way: ARCHITECTURE.md, "Streams". Start with [`Bus`], then [`subjects`], [`batches`] and [`runner`].
 
 pub mod batches;
 mod bus;

@@ -9,7 +9,7 @@ use syncline_domain::plan::{FieldPlan, FieldRole};
 
 /// Decimals are carried with all the room there is: a described precision is a display width, not a promise.
 pub const DECIMAL_PRECISION: u8 = 38;
-/// The largest scale that a describe can name (fact sheet, section 7: scale up to 17, coordinates 15).
+/// The largest scale that a describe can name (numbers have a scale of up to 17, coordinates 15).
 pub const DECIMAL_SCALE_MAX: u32 = 18;
 
 /// The Arrow type that a field travels as.

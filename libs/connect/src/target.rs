@@ -1,7 +1,7 @@
 //! Writing: a job is created, filled, closed and polled; then each row's outcome is fetched.
 //!
 //! The steps are separate because the loader records its intent before each of them. Nothing here decides what to do
-//! about a failure in between: the journal does (DESIGN.md, "Loading exactly once").
+//! about a failure in between: the journal does (ARCHITECTURE.md, "Why a crash is harmless").
 
 use arrow_array::RecordBatch;
 use async_trait::async_trait;

@@ -1,6 +1,6 @@
 //! One spelling per value, so that what was sent, what the target echoes and what is read back compare equal.
 //!
-//! The digest of a row is taken over these spellings (DESIGN.md, "Loading exactly once", 3): text is trimmed and an
+//! The digest of a row is taken over these spellings (ARCHITECTURE.md, "Why a crash is harmless"): text is trimmed and an
 //! empty text is null, datetimes are UTC with milliseconds and `Z`, numbers have neither trailing zeros nor an
 //! exponent, booleans are `true` or `false`.
 
@@ -27,7 +27,7 @@ pub fn normal_form(field_type: FieldType, value: &str) -> Option<Cow<'_, str>> {
     })
 }
 
-/// Line ends are stored as supplied by some paths and as LF by others (fact sheet, section 7).
+/// Line ends are stored as supplied by some paths and as LF by others.
 fn text(trimmed: &str) -> Cow<'_, str> {
     if trimmed.contains('\r') {
         Cow::Owned(trimmed.replace("\r\n", "\n").replace('\r', "\n"))

@@ -13,7 +13,7 @@ use crate::secrets::Secrets;
 
 /// A sign-in that takes longer is given up; while it lasts, everybody who needs the token waits.
 pub const SIGN_IN_WAIT_MAX: Duration = Duration::from_secs(30);
-/// The org does not say how long a token lasts (fact sheet 1.3). This is the shortest idle timeout that an org can be
+/// The org does not say how long a token lasts. This is the shortest idle timeout that an org can be
 /// set to (1.10), so a token that is renewed before it has never expired by itself.
 pub const LIFETIME_ASSUMED: Duration = Duration::from_secs(15 * 60);
 
@@ -81,7 +81,7 @@ fn grant(url: &str, auth: &AuthSpec, secrets: &Secrets) -> Result<Grant, Connect
 }
 
 /// Whom an assertion is addressed to when the document does not say: the login host of the kind of org that the address
-/// belongs to (fact sheet 1.1, 1.5), and any other host itself.
+/// belongs to, and any other host itself.
 fn audience_of(url: &str) -> String {
     let host = url::Url::parse(url)
         .ok()

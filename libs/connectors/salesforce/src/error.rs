@@ -320,7 +320,7 @@ fn is_name(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// Class R of the fact sheet: these pass by themselves.
+    /// These pass by themselves.
     const PASSING: &[&str] = &[
         "UNABLE_TO_LOCK_ROW",
         "TXN_SECURITY_METERING_ERROR",
