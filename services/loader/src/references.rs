@@ -17,19 +17,50 @@ const CACHED_MAX: usize = 200_000;
 /// Resolves references of one object's rows.
 #[derive(Default)]
 pub struct References {
-    cache: AHashMap<String, String>,
+    cache: Cache,
+}
+
+/// Source keys and their target keys, up to a fixed number.
+struct Cache {
+    keys: AHashMap<String, String>,
+    room: usize,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self {
+            keys: AHashMap::new(),
+            room: CACHED_MAX,
+        }
+    }
+}
+
+impl Cache {
+    /// Which keys have to be looked up so that all of `columns` are at hand together, per column. When they do not fit
+    /// beside what is cached, everything is forgotten and all of them are asked for.
+    fn missing(&mut self, columns: &[HashSet<&str>]) -> Vec<Vec<String>> {
+        let missing = |keys: &AHashMap<String, String>| -> Vec<Vec<String>> {
+            let of = |column: &HashSet<&str>| column.iter().filter(|k| !keys.contains_key(**k)).map(|k| (*k).to_owned()).collect();
+            columns.iter().map(of).collect()
+        };
+        let first = missing(&self.keys);
+        if self.keys.len() + first.iter().map(Vec::len).sum::<usize>() <= self.room {
+            return first;
+        }
+        self.keys.clear();
+        missing(&self.keys)
+    }
 }
 
 impl References {
     /// Makes sure that every key of these columns that can be resolved is in reach of [`References::get`].
     pub async fn load(&mut self, context: &Context, rows: &RecordBatch, fields: &[&FieldPlan]) -> Result<(), StageError> {
-        for field in fields {
-            let Some(column) = rows.column_by_name(field.target.as_str()).and_then(|c| c.as_string_opt::<i32>()) else {
-                continue;
-            };
-            self.load_keys(context, field, column.iter().flatten()).await?;
-        }
-        Ok(())
+        let column = |field: &&FieldPlan| rows.column_by_name(field.target.as_str()).and_then(|c| c.as_string_opt::<i32>());
+        let columns: Vec<_> = fields
+            .iter()
+            .map(|field| wanted(context, column(field).into_iter().flatten().flatten()))
+            .collect();
+        self.look_up(context, fields, &columns).await
     }
 
     /// As [`References::load`], for keys in hand.
@@ -39,29 +70,65 @@ impl References {
         field: &FieldPlan,
         keys: impl Iterator<Item = &'a str>,
     ) -> Result<(), StageError> {
-        let matched = &context.plan().matched;
-        let wanted: HashSet<&str> = keys
-            .filter(|k| !k.is_empty() && !self.cache.contains_key(*k) && !matched.contains_key(*k))
-            .collect();
-        if wanted.is_empty() {
-            return Ok(());
+        self.look_up(context, &[field], &[wanted(context, keys)]).await
+    }
+
+    async fn look_up(&mut self, context: &Context, fields: &[&FieldPlan], columns: &[HashSet<&str>]) -> Result<(), StageError> {
+        for (field, keys) in fields.iter().zip(self.cache.missing(columns)) {
+            if !keys.is_empty() {
+                let found = store::ledger::resolve(&context.platform.db, &context.links_of(field), &keys).await?;
+                self.cache.keys.extend(found);
+            }
         }
-        if self.cache.len() + wanted.len() > CACHED_MAX {
-            self.cache.clear();
-        }
-        let wanted: Vec<String> = wanted.into_iter().map(str::to_owned).collect();
-        let found = store::ledger::resolve(&context.platform.db, &context.links_of(field), &wanted).await?;
-        self.cache.extend(found);
         Ok(())
     }
 
     /// The target key of a source key that was loaded.
     pub fn get<'a>(&'a self, context: &'a Context, key: &str) -> Option<&'a str> {
-        context.plan().matched.get(key).or_else(|| self.cache.get(key)).map(String::as_str)
+        context
+            .plan()
+            .matched
+            .get(key)
+            .or_else(|| self.cache.keys.get(key))
+            .map(String::as_str)
     }
 
     /// A column of references as target keys; null where there is none or it cannot be resolved.
     pub fn column(&self, context: &Context, column: &StringArray) -> StringArray {
         column.iter().map(|key| key.and_then(|k| self.get(context, k))).collect()
+    }
+}
+
+/// Keys that have to come from the ledger.
+fn wanted<'a>(context: &Context, keys: impl Iterator<Item = &'a str>) -> HashSet<&'a str> {
+    let matched = &context.plan().matched;
+    keys.filter(|k| !k.is_empty() && !matched.contains_key(*k)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_cache_never_loses_a_key_of_the_batch_in_hand() {
+        let mut cache = Cache {
+            room: 4,
+            ..Cache::default()
+        };
+        for key in ["a", "b", "c"] {
+            cache.keys.insert(key.to_owned(), key.to_uppercase());
+        }
+        let columns = [HashSet::from(["a", "d"]), HashSet::from(["e"])];
+        let mut missing = cache.missing(&columns);
+        missing.iter_mut().for_each(|m| m.sort());
+        assert_eq!(
+            missing,
+            [vec!["a".to_owned(), "d".to_owned()], vec!["e".to_owned()]],
+            "what was cached is asked for again"
+        );
+        assert!(cache.keys.is_empty());
+        let mut cache = Cache::default();
+        cache.keys.insert("a".to_owned(), "A".to_owned());
+        assert_eq!(cache.missing(&[HashSet::from(["a", "d"])]), [vec!["d".to_owned()]]);
     }
 }
