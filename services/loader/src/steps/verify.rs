@@ -106,21 +106,23 @@ async fn compare(context: &Context, sample: &[&SampleRow], sent_update: bool, fo
         };
         seen += 1;
         found.compared += read.len() as u64;
-        if digests.get(row).map(<[u8; 16]>::as_slice) != Some(expected.sent.as_slice()) {
-            note(found, expected, "values");
-        }
-        for (field, original) in &expected.fingerprints {
-            let Some(column) = rows.column_by_name(field).and_then(|c| c.as_string_opt::<i32>()) else {
-                continue;
-            };
-            let now = column
-                .is_valid(row)
-                .then(|| fingerprints.fingerprint_u64(column.value(row)))
-                .flatten();
-            if now.is_some_and(|f| format!("{f:016x}") == *original) {
-                found.leaks += 1;
-                note(found, expected, field);
-            }
+        let leaked: Vec<String> = expected
+            .fingerprints
+            .iter()
+            .filter(|(field, original)| {
+                let column = rows.column_by_name(field).and_then(|c| c.as_string_opt::<i32>());
+                let now = column
+                    .filter(|c| c.is_valid(row))
+                    .and_then(|c| fingerprints.fingerprint_u64(c.value(row)));
+                now.is_some_and(|f| format!("{f:016x}") == **original)
+            })
+            .map(|(field, _)| field.clone())
+            .collect();
+        if !leaked.is_empty() {
+            found.leaks += leaked.len() as u64;
+            note(found, expected, leaked);
+        } else if digests.get(row).map(<[u8; 16]>::as_slice) != Some(expected.sent.as_slice()) {
+            note(found, expected, vec!["values".to_owned()]);
         }
     }
     if seen < sample.len() {
@@ -129,12 +131,13 @@ async fn compare(context: &Context, sample: &[&SampleRow], sent_update: bool, fo
     Ok(())
 }
 
-fn note(found: &mut Found, row: &SampleRow, field: &str) {
+/// One entry per record: a leak names its fields and stands before any other difference.
+fn note(found: &mut Found, row: &SampleRow, fields: Vec<String>) {
     found.different += 1;
     let refusal = Refusal {
         code: ErrorCode::Mismatch,
         native: String::new(),
-        fields: vec![field.to_owned()],
+        fields,
     };
     found.wrong.push(row.source_key.clone(), &refusal);
 }
