@@ -59,6 +59,24 @@ impl HashKeys {
     }
 }
 
+/// What stands for the hash of deferred references of which `nulled` could not be resolved: no reading has it, so the next
+/// run looks at them again.
+pub fn unresolved(nulled: usize) -> [u8; HASH_BYTES] {
+    let mut mark = [0; HASH_BYTES];
+    if let Some(last) = mark.last_mut() {
+        *last = u8::try_from(nulled).unwrap_or(u8::MAX);
+    }
+    mark
+}
+
+/// How many references a hash says could not be resolved.
+pub fn nulled(hash: &[u8]) -> u8 {
+    match hash.split_last() {
+        Some((last, zeros)) if zeros.iter().all(|b| *b == 0) => *last,
+        _ => 0,
+    }
+}
+
 fn short(key: &[u8; 32], text: &[u8]) -> [u8; HASH_BYTES] {
     let hash = blake3::keyed_hash(key, text);
     let mut out = [0; HASH_BYTES];
@@ -128,6 +146,14 @@ mod tests {
             hashes,
             "another key"
         );
+    }
+
+    #[test]
+    fn a_mark_tells_how_many_references_are_missing_and_no_hash_is_one() {
+        assert_eq!(nulled(&unresolved(3)), 3);
+        assert_eq!(nulled(&unresolved(4_000)), 255);
+        assert_eq!(nulled(&HashKeys::new(&[1; 32]).references([Some("a")].into_iter())), 0);
+        assert_eq!(nulled(&[]), 0);
     }
 
     #[test]

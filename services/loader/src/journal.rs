@@ -3,25 +3,31 @@
 //! The invariant: whatever a job may have written, the journal knows its rows before the job is closed, and every entry is
 //! settled before its rows are considered again. Hence nothing is inserted twice, and nothing that was written is
 //! forgotten, whichever of these steps is the last that a process lives to see.
+//!
+//! A job writes nothing before it is closed, and it is closed only after the entry says so. Thus an entry that does not
+//! say so is abandoned, by compare-and-swap, and one that does is carried on: its upload is complete. What came of it is
+//! in [`crate::results`].
 
-use std::collections::HashMap;
+use std::time::Duration;
 
 use bytes::Bytes;
-use futures::StreamExt;
 use sqlx::PgConnection;
-use syncline_connect::digest::ROW_DIGEST_BYTES;
-use syncline_connect::{Column, JobState, Operation, ResultKind, Target};
+use syncline_connect::target::Refusal;
+use syncline_connect::{Column, JobState, JobStatus, Operation, Target};
 use syncline_domain::run::Step;
-use syncline_domain::{ErrorCode, ObjectName};
+use syncline_domain::{ErrorCode, ObjectName, RunId};
 use syncline_runtime::StageError;
 
 use crate::context::{Context, POLL_MAX, POLL_MIN};
-use crate::hashing::HASH_BYTES;
+use crate::hashing;
+use crate::results::{Outcomes, outcomes};
 use crate::store;
 use crate::store::counts::ObjectCount;
 use crate::store::journal::{EntryRow, NewEntry};
-use crate::store::ledger::{ContentOf, Written};
-use crate::store::outcomes::Refused;
+use crate::store::ledger::ContentOf;
+
+/// A job that has processed nothing for this long is aborted; its rows are loaded by another.
+const STILL_MAX: Duration = Duration::from_secs(1800);
 
 /// Rows of one job, encoded, with what the ledger keeps of each.
 pub struct Job {
@@ -51,6 +57,15 @@ pub struct Settled {
     pub unprocessed: usize,
 }
 
+/// What becomes of rows that were refused for something that passes by itself, such as a lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Passing {
+    /// They count as unprocessed.
+    LoadAgain,
+    /// That was tried often enough.
+    Refuse,
+}
+
 /// Commits the intent inside a transaction: the entry, and for new records the reservation of their keys.
 ///
 /// Answers `None` when another entry holds some of the keys: roll back, settle that one, and look at the rows again.
@@ -62,6 +77,7 @@ pub async fn intend(context: &Context, tx: &mut PgConnection, step: Step, job: &
             object: context.name(),
             step: step.as_str(),
             link: context.link,
+            sync: context.sync(),
             operation: &job.operation,
             columns: &job.columns,
             digests: &job.digests,
@@ -81,33 +97,41 @@ pub async fn intend(context: &Context, tx: &mut PgConnection, step: Step, job: &
 }
 
 /// Takes a committed entry through its job and settles it.
-pub async fn carry_out(context: &Context, entry: i64, job: Job) -> Result<Settled, StageError> {
-    let target = &context.target;
+pub async fn carry_out(context: &Context, entry: i64, job: Job, passing: Passing) -> Result<Settled, StageError> {
+    let (target, db) = (&context.target, &context.platform.db);
     let id = target.create_job(context.target_object(), &job.operation).await?;
-    if !store::journal::created(&context.platform.db, entry, &id).await? {
+    if !store::journal::created(db, entry, &id).await? {
         // Somebody settled the entry meanwhile: our job is empty and must not be filled.
         target.abort_job(&id).await?;
-        return Err(StageError::new(
-            ErrorCode::Internal,
-            "a journal entry was settled before its job was made",
-        ));
+        return Err(overtaken());
     }
     target.upload(&id, job.chunks).await?;
+    if !store::journal::closing(db, entry).await? {
+        return Err(overtaken());
+    }
     target.close_job(&id).await?;
-    settle(context, entry).await
+    settle(context, entry, passing).await
 }
 
-/// Settles every open entry of the object (of any step): what an earlier worker left behind.
+fn overtaken() -> StageError {
+    StageError::new(
+        ErrorCode::Internal,
+        "a journal entry was settled by somebody else while its job was made",
+    )
+}
+
+/// Settles every open entry of the link, of any step and any run: what an earlier worker left behind.
 pub async fn settle_left_behind(context: &Context) -> Result<(), StageError> {
-    for entry in store::journal::open(&context.platform.db, context.work.run(), Some(context.name())).await? {
-        settle(context, entry).await?;
+    for entry in store::journal::open_of_link(&context.platform.db, context.link).await? {
+        settle(context, entry, Passing::LoadAgain).await?;
     }
     Ok(())
 }
 
 /// Learns from the target what became of an entry and records it. Idempotent.
-pub async fn settle(context: &Context, entry: i64) -> Result<Settled, StageError> {
-    let Some(row) = store::journal::get(&context.platform.db, entry).await? else {
+pub async fn settle(context: &Context, entry: i64, passing: Passing) -> Result<Settled, StageError> {
+    let db = &context.platform.db;
+    let Some(row) = store::journal::get(db, entry).await? else {
         return Ok(Settled::default());
     };
     if row.state == "settled" {
@@ -115,116 +139,91 @@ pub async fn settle(context: &Context, entry: i64) -> Result<Settled, StageError
     }
     let outcome = match &row.job {
         // The job's id was never stored: if it exists, it is open and empty, and the sweep will abort it.
-        None => Outcomes::default(),
-        Some(job) => {
-            finish(context, job).await?;
-            outcomes(context, &row, job).await?
+        None => Outcomes::nothing_written(&row),
+        Some(job) if store::journal::abandon(db, entry).await? => {
+            match context.target.abort_job(job).await {
+                Err(error) if !error.gone => return Err(error.into()),
+                Ok(()) | Err(_) => {}
+            }
+            Outcomes::nothing_written(&row)
         }
+        Some(job) => match ended(context, &row, job, passing).await {
+            Err(StageError::Connect(error)) if error.gone => {
+                // Whoever settled the entry meanwhile (the worker of a run that is stopping) has deleted the job.
+                if store::journal::get(db, entry).await?.is_none_or(|now| now.state == "settled") {
+                    return Ok(Settled::default());
+                }
+                gone(context, &row, job)?
+            }
+            other => other?,
+        },
     };
     commit(context, &row, outcome).await
 }
 
-/// Waits for a terminal state. A job that is still open is aborted, which may lose its race; so is a stopping run's.
-async fn finish(context: &Context, job: &str) -> Result<(), StageError> {
+async fn ended(context: &Context, row: &EntryRow, job: &str, passing: Passing) -> Result<Outcomes, StageError> {
+    finish(context, job).await?;
+    outcomes(context, row, job, passing).await
+}
+
+/// The target no longer knows what came of a job. Writing the same values twice is harmless, inserting twice is not.
+fn gone(context: &Context, row: &EntryRow, job: &str) -> Result<Outcomes, StageError> {
+    match row.operation {
+        Operation::Update | Operation::Upsert { .. } => Ok(Outcomes::nothing_written(row)),
+        Operation::Insert | Operation::Delete => Err(StageError::new(
+            ErrorCode::ResultsGone,
+            format!(
+                "job {job} of {} is no longer known to the target, so nobody can tell which of its {} rows were inserted",
+                context.name(),
+                row.source_keys.len()
+            ),
+        )),
+    }
+}
+
+/// Waits for a terminal state, even after an abort, which may lose its race.
+async fn finish(context: &Context, job: &str) -> Result<JobStatus, StageError> {
+    let target = &context.target;
     let mut pause = POLL_MIN;
     let mut aborted = false;
+    let mut moved = (0, tokio::time::Instant::now());
     loop {
-        let status = context.target.job_status(job).await.map_err(|error| match error.gone {
-            true => StageError::new(
-                ErrorCode::ResultsGone,
-                format!("job {job} of {} is no longer known to the target", context.name()),
-            ),
-            false => error.into(),
-        })?;
+        let status = target.job_status(job).await?;
+        if status.processed > moved.0 {
+            moved = (status.processed, tokio::time::Instant::now());
+        }
+        let is_stuck = moved.1.elapsed() > STILL_MAX;
         match status.state {
             JobState::Complete | JobState::Failed | JobState::Aborted => {
                 if let (JobState::Failed, Some(error)) = (status.state, &status.error) {
                     tracing::warn!(job, %error, "a job failed as a whole; its rows are looked at one by one");
                 }
-                return Ok(());
+                return Ok(status);
             }
-            JobState::Open if !aborted => {
-                context.target.abort_job(job).await?;
-                aborted = true;
-            }
-            _ if context.work.stop.is_cancelled() && !aborted => {
+            // Its upload is complete: whoever was about to close it did not live to do so.
+            JobState::Open => target.close_job(job).await?,
+            JobState::Uploaded | JobState::InProgress if !aborted && (is_stuck || context.work.stop.is_cancelled()) => {
                 // Results of what was processed are still given.
-                if let Err(error) = context.target.abort_job(job).await {
+                if let Err(error) = target.abort_job(job).await {
                     tracing::warn!(job, %error, "a job could not be aborted; waiting for its end");
                 }
                 aborted = true;
             }
-            _ => tokio::time::sleep(pause).await,
+            JobState::Uploaded | JobState::InProgress => {}
         }
+        tokio::time::sleep(pause).await;
         pause = (pause * 3 / 2).min(POLL_MAX);
     }
 }
 
-/// Outcomes by row of the entry.
-#[derive(Default)]
-struct Outcomes {
-    written: Written,
-    inserted: i64,
-    updated: i64,
-    refused: Refused,
-    unprocessed: usize,
-}
-
-/// Fetches a terminal job's results and matches them with the entry's rows by digest.
-async fn outcomes(context: &Context, row: &EntryRow, job: &str) -> Result<Outcomes, StageError> {
-    // Rows that are equal in all columns share a digest and are interchangeable.
-    let mut open: HashMap<&[u8], Vec<usize>> = HashMap::with_capacity(row.source_keys.len());
-    for (index, digest) in row.digests.chunks_exact(ROW_DIGEST_BYTES).enumerate() {
-        open.entry(digest).or_default().push(index);
-    }
-    let mut out = Outcomes::default();
-    for kind in [ResultKind::Successful, ResultKind::Failed] {
-        let mut results = context.target.results(job, kind, &row.columns, &context.digester).await?;
-        while let Some(chunk) = results.next().await {
-            for result in chunk? {
-                let Some(index) = open.get_mut(result.digest.as_slice()).and_then(Vec::pop) else {
-                    return Err(StageError::new(
-                        ErrorCode::Mismatch,
-                        format!("job {job} answers for a row of {} that was not sent", context.name()),
-                    ));
-                };
-                let key = row.source_keys.get(index).cloned().unwrap_or_default();
-                if let Some(refusal) = &result.refusal {
-                    out.refused.push(key, refusal);
-                    continue;
-                }
-                if result.created {
-                    out.inserted += 1;
-                } else {
-                    out.updated += 1;
-                }
-                out.written.source_keys.push(key);
-                out.written.target_keys.push(result.id);
-                out.written.sent.push(result.digest.to_vec());
-                out.written.hashes.push(piece(&row.hashes, index));
-                out.written.refs.push(piece(&row.refs, index));
-            }
-        }
-    }
-    out.unprocessed = open.values().map(Vec::len).sum();
-    Ok(out)
-}
-
-fn piece(packed: &[u8], index: usize) -> Vec<u8> {
-    packed
-        .get(index * HASH_BYTES..(index + 1) * HASH_BYTES)
-        .unwrap_or_default()
-        .to_vec()
-}
-
-/// Records the outcomes and closes the entry in one transaction.
-async fn commit(context: &Context, row: &EntryRow, outcomes: Outcomes) -> Result<Settled, StageError> {
-    let object = ObjectName::new(row.object.as_str()).map_err(|e| StageError::new(ErrorCode::Internal, e.to_string()))?;
-    let settled = Settled {
-        written: outcomes.written.source_keys.len(),
-        refused: outcomes.refused.source_keys.len(),
-        unprocessed: outcomes.unprocessed,
-    };
+/// Records the outcomes and closes the entry in one transaction, in the books of the run that made it.
+async fn commit(context: &Context, row: &EntryRow, mut outcomes: Outcomes) -> Result<Settled, StageError> {
+    let internal = |e: String| StageError::new(ErrorCode::Internal, e);
+    let object = ObjectName::new(row.object.as_str()).map_err(|e| internal(e.to_string()))?;
+    let run = RunId::new(row.run.as_str()).map_err(|e| internal(e.to_string()))?;
+    let run_number = store::run_number(&context.platform.db, &run).await?;
+    let step: Step = row.step.parse().map_err(internal)?;
+    let is_new = matches!(row.operation, Operation::Insert | Operation::Upsert { .. });
     let mut tx = context.platform.db.begin().await?;
     context.work.lease.guard(&mut tx).await?;
     if !store::journal::settled(&mut tx, row.entry).await? {
@@ -234,47 +233,80 @@ async fn commit(context: &Context, row: &EntryRow, outcomes: Outcomes) -> Result
         jobs: i64::from(row.job.is_some()),
         ..ObjectCount::default()
     };
-    match row.step.parse::<Step>() {
-        Ok(Step::LoadPass1) => {
-            let update = matches!(row.operation, Operation::Update);
-            if !update {
+    match step {
+        Step::LoadPass1 => {
+            if is_new {
+                refuse_owned(&mut tx, row, &mut outcomes).await?;
                 store::ledger::assign(&mut tx, row.link, &outcomes.written).await?;
             }
+            let written = &outcomes.written;
+            let before = store::ledger::seen_before(&mut tx, row.link, &row.sync, run_number, &written.source_keys).await?;
             let none = context.hash_keys.references(context.object.deferred_fields().map(|_| None));
             let of = ContentOf {
                 link: row.link,
-                sync: context.sync(),
-                run_number: context.run_number,
-                sent_update: update,
+                sync: &row.sync,
+                run_number,
+                sent_update: !is_new,
                 no_deferred_refs: &none,
             };
-            store::ledger::content_written(&mut tx, &of, &outcomes.written).await?;
-            count.inserted = outcomes.inserted;
-            count.updated = outcomes.updated;
+            store::ledger::content_written(&mut tx, &of, written).await?;
+            let inserted = written.created.iter().filter(|c| **c).count();
+            count.inserted = i64::try_from(inserted).unwrap_or(0);
+            count.updated = i64::try_from(written.created.len() - inserted)
+                .unwrap_or(0)
+                .saturating_sub(before)
+                .max(0);
         }
-        Ok(Step::LoadPass2) => {
-            store::outcomes::deferred_written(&mut tx, row.link, context.sync(), &outcomes.written).await?;
-            store::outcomes::deferred_drop(&mut tx, context.run_number, row.link, &outcomes.written.source_keys).await?;
-            store::outcomes::deferred_drop(&mut tx, context.run_number, row.link, &outcomes.refused.source_keys).await?;
+        Step::LoadPass2 => {
+            store::outcomes::deferred_written(&mut tx, row.link, &row.sync, &outcomes.written).await?;
+            store::outcomes::deferred_drop(&mut tx, run_number, row.link, &outcomes.written.source_keys).await?;
+            count.references_nulled = outcomes.written.hashes.iter().map(|h| i64::from(hashing::nulled(h))).sum();
         }
-        _ => {
-            return Err(StageError::new(
-                ErrorCode::Internal,
-                format!("the journal has an entry of step {}", row.step),
-            ));
-        }
+        other => return Err(internal(format!("the journal has an entry of step {other}"))),
     }
-    store::outcomes::refused(&mut tx, context.run_number, row.link, &row.step, "refused", &outcomes.refused).await?;
-    if matches!(row.operation, Operation::Insert | Operation::Upsert { .. }) {
+    store::outcomes::refused(&mut tx, run_number, row.link, &row.step, "refused", &outcomes.refused).await?;
+    // What a refused record points to does not matter any more.
+    store::outcomes::deferred_drop(&mut tx, run_number, row.link, &outcomes.refused.source_keys).await?;
+    if is_new {
         // Refused and unprocessed rows hold no target record: their keys are free again.
         store::ledger::unreserve(&mut tx, row.link, row.entry, &row.source_keys).await?;
     }
-    store::counts::add(&mut tx, context.work.run(), &object, &count).await?;
+    store::counts::add(&mut tx, &run, &object, &count).await?;
     tx.commit().await?;
     if let Some(job) = &row.job
         && let Err(error) = context.target.delete_job(job).await
     {
         tracing::debug!(job, %error, "a finished job could not be deleted; it expires by itself");
     }
-    Ok(settled)
+    Ok(Settled {
+        written: outcomes.written.source_keys.len(),
+        refused: outcomes.refused.source_keys.len(),
+        unprocessed: outcomes.unprocessed,
+    })
+}
+
+/// A record that belongs to another source key is refused: two source records must not become one in silence.
+async fn refuse_owned(tx: &mut PgConnection, row: &EntryRow, outcomes: &mut Outcomes) -> Result<(), StageError> {
+    let owned = store::ledger::owned_by_others(tx, row.link, &outcomes.written).await?;
+    if owned.is_empty() {
+        return Ok(());
+    }
+    let refusal = Refusal {
+        code: ErrorCode::Duplicate,
+        native: String::new(),
+        fields: match &row.operation {
+            Operation::Upsert { key } => vec![key.to_string()],
+            Operation::Insert | Operation::Update | Operation::Delete => Vec::new(),
+        },
+    };
+    tracing::warn!(
+        object = row.object,
+        count = owned.len(),
+        "records of other source keys were met by key"
+    );
+    outcomes.written.remove(&owned);
+    for key in owned {
+        outcomes.refused.push(key, &refusal);
+    }
+    Ok(())
 }

@@ -14,8 +14,10 @@ mod context;
 mod hashing;
 mod journal;
 mod references;
+mod results;
 mod steps;
 mod store;
+pub mod sweep;
 mod telling;
 
 use std::sync::Arc;
@@ -25,7 +27,10 @@ use syncline_runtime::{Config, Platform, rpc, worker};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
-static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
+pub use steps::Loading;
+
+/// The loader's schema.
+pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 
 /// Tasks that one process works on at a time; each holds at most one job's rows in memory.
 const TASKS_MAX: usize = 3;
@@ -45,7 +50,7 @@ impl Claims for OpenEntries {
 /// When it cannot start or its server fails.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     let platform = Platform::start(config, Some(&MIGRATIONS), shutdown).await?;
-    let stage = Arc::new(steps::Loading::new(&platform)?);
+    let stage = Arc::new(Loading::new(&platform)?);
     let tasks = platform.clone();
     platform.spawn("tasks", async move {
         if let Err(error) = worker::run(&tasks, stage, TASKS_MAX).await {

@@ -76,6 +76,7 @@ pub async fn closing(context: &Context) -> Result<Vec<Fact>, StageError> {
 pub async fn book_calls(context: &Context) -> Result<(), StageError> {
     let api_calls = i64::try_from(context.target.calls()).unwrap_or(0);
     let mut tx = context.platform.db.begin().await?;
+    context.work.lease.guard(&mut tx).await?;
     store::counts::add(
         &mut tx,
         context.work.run(),

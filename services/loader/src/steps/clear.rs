@@ -12,6 +12,7 @@ use syncline_domain::plan::FieldRole;
 use syncline_runtime::{Outcome, StageError};
 
 use crate::context::{Context, POLL_MAX, POLL_MIN, id_column};
+use crate::journal;
 use crate::steps::prepare::job_batch;
 use crate::store;
 use crate::store::counts::ObjectCount;
@@ -24,6 +25,8 @@ const ROUNDS_MAX: usize = 3;
 
 /// Empties the object, then forgets the link.
 pub async fn run(context: &Context) -> Result<Outcome, StageError> {
+    // A job that an earlier run left would fill the object again.
+    journal::settle_left_behind(context).await?;
     for _ in 0..ROUNDS_MAX {
         let ids = existing(context).await?;
         if ids.is_empty() {
@@ -39,6 +42,7 @@ pub async fn run(context: &Context) -> Result<Outcome, StageError> {
             }
             let deleted = delete(context, chunk).await?;
             let mut tx = context.platform.db.begin().await?;
+            context.work.lease.guard(&mut tx).await?;
             let count = ObjectCount {
                 deleted: i64::try_from(deleted.len()).unwrap_or(0),
                 jobs: 1,
@@ -96,9 +100,13 @@ async fn existing(context: &Context) -> Result<Vec<String>, StageError> {
         }
         match page.next {
             Some(next) => cursor = Some(next),
-            None => return Ok(ids),
+            None => break,
         }
     }
+    if let Err(error) = context.target.close(&generation).await {
+        tracing::debug!(%error, "a finished query job could not be deleted");
+    }
+    Ok(ids)
 }
 
 /// Deletes records by id; answers the ids that are gone. A record that somebody else deleted is gone too.

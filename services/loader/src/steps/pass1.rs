@@ -1,5 +1,6 @@
 //! Pass 1: clean batches to records, with every reference that can be resolved at once.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use syncline_batch::seal_data;
@@ -11,12 +12,13 @@ use syncline_runtime::{Outcome, StageError};
 
 use crate::claims::{Arrival, Opened, arrive};
 use crate::context::Context;
-use crate::journal::{self, Settled};
+use crate::journal::{self, Passing, Settled};
 use crate::references::References;
 use crate::steps::prepare::{Prepared, prepare};
 use crate::store;
 use crate::store::counts::ObjectCount;
 use crate::store::outcomes::Refused;
+use crate::sweep;
 use crate::telling;
 
 /// Batches that make one target job: at some 2 MB of wire form each, well below a job's 100 MB.
@@ -27,10 +29,15 @@ const IDLE_MAX: Duration = Duration::from_secs(5);
 const TOTALS_EVERY: Duration = Duration::from_millis(400);
 /// Jobs that may leave the same rows unprocessed before these are booked as refused.
 const JOBS_MAX: usize = 4;
+/// Pause before rows are loaded again, times the jobs that were made: locks need a moment to go.
+const AGAIN_PAUSE: Duration = Duration::from_millis(500);
+/// Looks at the entries that hold a group's keys before the task gives up: each look settles them.
+const HOLDERS_MAX: usize = 3;
 
 /// Loads until every batch of a complete reading has its outcomes.
 pub async fn run(context: &Context) -> Result<Outcome, StageError> {
     journal::settle_left_behind(context).await?;
+    sweep::once_per_run(context).await;
     let bus = &context.platform.bus;
     let consumer = bus
         .batches("loader", Audience::Clean, &context.work.tenant, context.work.run(), context.name())
@@ -106,7 +113,7 @@ async fn is_fresh(context: &Context) -> Result<bool, StageError> {
 struct Pass1<'a> {
     context: &'a Context,
     references: References,
-    /// The link was empty when this task began, so batches that come for the first time need no look-up.
+    /// The link was empty when this task began and no row was refused since, so batches that come for the first time need no look-up.
     fresh: bool,
 }
 
@@ -152,22 +159,33 @@ impl Pass1<'_> {
         let fresh = self.fresh && group.iter().all(|o| !o.again && o.name.generation == 0);
         let mut prepared = prepare(context, &mut self.references, group, fresh).await?;
         let references = prepared.references;
-        let mut jobs = 0;
+        self.fresh &= prepared.parked.source_keys.is_empty();
+        let (mut jobs, mut holders) = (0, 0);
         loop {
             let Some(entries) = self.intend(group, &prepared).await? else {
                 // Somebody else's entry holds a key: learn what became of it, then look again.
                 self.fresh = false;
+                holders += 1;
+                if holders > HOLDERS_MAX {
+                    return Err(StageError::new(
+                        ErrorCode::Internal,
+                        format!("keys of {} are reserved by an entry that cannot be settled", context.name()),
+                    ));
+                }
                 self.settle_holders(&prepared).await?;
                 prepared = prepare(context, &mut self.references, group, false).await?;
                 continue;
             };
+            jobs += 1;
+            let passing = if jobs < JOBS_MAX { Passing::LoadAgain } else { Passing::Refuse };
             let mut unprocessed = 0;
             for (entry, job) in entries
                 .into_iter()
                 .zip([prepared.insert.take(), prepared.update.take()].into_iter().flatten())
             {
-                let Settled { unprocessed: left, .. } = journal::carry_out(context, entry, job).await?;
-                unprocessed += left;
+                let settled: Settled = journal::carry_out(context, entry, job, passing).await?;
+                unprocessed += settled.unprocessed;
+                self.fresh &= settled.refused == 0;
             }
             if unprocessed == 0 {
                 break;
@@ -178,7 +196,7 @@ impl Pass1<'_> {
                     "stopped with rows unprocessed; they are loaded when the run goes on",
                 ));
             }
-            jobs += 1;
+            tokio::time::sleep(AGAIN_PAUSE * u32::try_from(jobs).unwrap_or(1)).await;
             prepared = prepare(context, &mut self.references, group, false).await?;
             if jobs >= JOBS_MAX {
                 self.refuse_rest(&prepared).await?;
@@ -222,7 +240,7 @@ impl Pass1<'_> {
     async fn settle_holders(&self, prepared: &Prepared) -> Result<(), StageError> {
         let Some(job) = &prepared.insert else { return Ok(()) };
         for entry in store::journal::holding(&self.context.platform.db, self.context.link, &job.source_keys).await? {
-            journal::settle(self.context, entry).await?;
+            journal::settle(self.context, entry, Passing::LoadAgain).await?;
         }
         Ok(())
     }
@@ -250,6 +268,7 @@ impl Pass1<'_> {
             &refused,
         )
         .await?;
+        store::outcomes::deferred_drop(&mut tx, context.run_number, context.link, &refused.source_keys).await?;
         tx.commit().await?;
         Ok(())
     }
@@ -267,9 +286,11 @@ impl Pass1<'_> {
             if wanted.is_empty() {
                 continue;
             }
+            let rows: HashMap<&str, usize> = column.iter().enumerate().filter_map(|(row, key)| Some((key?, row))).collect();
             let mut sealed = Vec::with_capacity(wanted.len());
             for key in &wanted {
-                let row = keys.iter().position(|k| k == key).unwrap_or(0);
+                let row = rows.get(key.as_str()).copied();
+                let row = row.ok_or_else(|| StageError::new(ErrorCode::Internal, "a refused record is not in its batch"))?;
                 let one = opened.rows.slice(row, 1);
                 let bytes = seal_data(&context.clean, &refusal_name(&opened.name), &one, &[])
                     .map_err(|e| StageError::new(ErrorCode::Internal, e.to_string()))?;
@@ -303,14 +324,10 @@ impl Pass1<'_> {
     }
 }
 
-/// Refused rows are sealed under their batch's name with a sequence that no batch has.
+/// Refused rows are sealed under a name that no batch has and that follows from run and object, so that they can be
+/// opened without their batch.
 fn refusal_name(batch: &BatchName) -> BatchName {
-    BatchName {
-        seq: u32::MAX,
-        part: 0,
-        parts: 1,
-        ..batch.clone()
-    }
+    BatchName::whole(batch.run.clone(), batch.object.clone(), 0, 0, u32::MAX)
 }
 
 fn set(handled: &mut [Handled], place: usize, outcome: Handled) {

@@ -46,7 +46,10 @@ pub async fn prepare(context: &Context, references: &mut References, group: &[&O
     let mut seen = HashSet::new();
     let mut inserts = Building::new(context, insert_operation(context), context.insert_columns(), Nulls::Omit);
     let mut updates = Building::new(context, Operation::Update, context.update_columns(), Nulls::Clear);
-    for opened in group {
+    // Of a record that comes twice, the later generation's reading counts.
+    let mut latest_first = group.to_vec();
+    latest_first.sort_by_key(|o| std::cmp::Reverse(o.name.generation));
+    for opened in latest_first {
         references.load(context, &opened.rows, &direct).await?;
         let rows = Rows::new(context, &opened.rows, &direct)?;
         let mut insert = Vec::new();
@@ -62,12 +65,18 @@ pub async fn prepare(context: &Context, references: &mut References, group: &[&O
                 continue;
             }
             let known = known.get(key);
-            if known.is_some_and(|k| k.refused) {
-                continue;
+            // A later generation brings most records again; their references are in the books already.
+            let counted = opened.name.generation > 0 && known.is_some_and(|k| k.seen);
+            match known.and_then(|k| k.refusal.as_deref()) {
+                Some("refused") => {
+                    rows.count(context, references, row, &mut prepared.references);
+                    continue;
+                }
+                Some(_) => continue,
+                None => {}
             }
-            rows.count(context, references, row, &mut prepared.references);
             let target = known.and_then(|k| k.target_key.as_deref());
-            let same = target.is_some() && known.and_then(|k| k.hash.as_deref()) == rows.hashes.get(row).map(<[u8; 16]>::as_slice);
+            let same = known.is_some_and(|k| rows.stands(context, references, row, k));
             if !same && let Some(field) = rows.missing_parent(context, references, row) {
                 let refusal = Refusal {
                     code: ErrorCode::Reference,
@@ -76,6 +85,9 @@ pub async fn prepare(context: &Context, references: &mut References, group: &[&O
                 };
                 prepared.parked.push(key.to_owned(), &refusal);
                 continue;
+            }
+            if !counted {
+                rows.count(context, references, row, &mut prepared.references);
             }
             rows.defer(context, row, key, known, &mut prepared.deferred);
             let index = u32::try_from(row).map_err(|_| StageError::new(ErrorCode::Internal, "a batch has too many rows"))?;
@@ -144,6 +156,21 @@ impl<'a> Rows<'a> {
 
     fn key(&self, row: usize) -> Option<&'a str> {
         self.keys.is_valid(row).then(|| self.keys.value(row))
+    }
+
+    /// The record is in the target with these values, and its references with these target keys: a parent that was
+    /// missing last time makes a difference.
+    fn stands(&self, context: &Context, references: &References, row: usize, known: &Known) -> bool {
+        let resolved = || {
+            let target = |(_, column): &(&FieldPlan, &'a StringArray)| {
+                let column = *column;
+                column.is_valid(row).then(|| references.get(context, column.value(row))).flatten()
+            };
+            context.hash_keys.references(self.direct.iter().map(target))
+        };
+        known.target_key.is_some()
+            && known.hash.as_deref() == self.hashes.get(row).map(<[u8; 16]>::as_slice)
+            && known.refs.as_deref() == Some(resolved().as_slice())
     }
 
     /// The first required reference that cannot be resolved.

@@ -7,12 +7,12 @@ use syncline_runtime::worker::Work;
 use syncline_runtime::{Outcome, Platform, StageError};
 
 use crate::context::Context;
-use crate::journal;
+use crate::journal::{self, Passing};
 use crate::store;
 
 /// Settles what is open; the lease is then given back, because the run may stop and go on again.
 pub async fn run(platform: &Platform, plans: &Plans, work: &Work) -> Result<Outcome, StageError> {
-    let open = store::journal::open(&platform.db, work.run(), None).await?;
+    let open = store::journal::open_of_run(&platform.db, work.run()).await?;
     if open.is_empty() {
         return Ok(Outcome::Stopped);
     }
@@ -37,7 +37,7 @@ pub async fn run(platform: &Platform, plans: &Plans, work: &Work) -> Result<Outc
         };
         let mut context = Context::new(platform, plans, &looking).await?;
         context.work = work.clone();
-        journal::settle(&context, entry).await?;
+        journal::settle(&context, entry, Passing::LoadAgain).await?;
     }
     Ok(Outcome::Stopped)
 }

@@ -11,6 +11,7 @@ pub struct NewEntry<'a> {
     pub object: &'a ObjectName,
     pub step: &'a str,
     pub link: i64,
+    pub sync: &'a str,
     pub operation: &'a Operation,
     pub columns: &'a [Column],
     pub digests: &'a [u8],
@@ -21,8 +22,8 @@ pub struct NewEntry<'a> {
 
 pub async fn insert(tx: &mut PgConnection, entry: &NewEntry<'_>) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar(
-        "insert into journal (run, object, step, link, operation, columns, digests, source_keys, hashes, refs)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) returning entry",
+        "insert into journal (run, object, step, link, operation, columns, digests, source_keys, hashes, refs, sync)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) returning entry",
     )
     .bind(entry.run.as_str())
     .bind(entry.object.as_str())
@@ -34,6 +35,7 @@ pub async fn insert(tx: &mut PgConnection, entry: &NewEntry<'_>) -> Result<i64, 
     .bind(entry.source_keys)
     .bind(entry.hashes)
     .bind(entry.refs)
+    .bind(entry.sync)
     .fetch_one(tx)
     .await
 }
@@ -41,6 +43,8 @@ pub async fn insert(tx: &mut PgConnection, entry: &NewEntry<'_>) -> Result<i64, 
 /// An entry as stored.
 pub struct EntryRow {
     pub entry: i64,
+    pub run: String,
+    pub sync: String,
     pub object: String,
     pub step: String,
     pub link: i64,
@@ -56,7 +60,7 @@ pub struct EntryRow {
 
 pub async fn get(db: impl PgExecutor<'_>, entry: i64) -> Result<Option<EntryRow>, sqlx::Error> {
     let row = sqlx::query(
-        "select entry, object, step, link, state, operation, columns, job, digests, source_keys, hashes, refs from journal where entry = $1",
+        "select entry, object, step, link, state, operation, columns, job, digests, source_keys, hashes, refs, run, sync from journal where entry = $1",
     )
     .bind(entry)
     .fetch_optional(db)
@@ -74,6 +78,8 @@ pub async fn get(db: impl PgExecutor<'_>, entry: i64) -> Result<Option<EntryRow>
         source_keys: r.get(9),
         hashes: r.get(10),
         refs: r.get(11),
+        run: r.get(12),
+        sync: r.get(13),
     }))
 }
 
@@ -87,6 +93,32 @@ pub async fn created(db: impl PgExecutor<'_>, entry: i64, job: &str) -> Result<b
     Ok(done.rows_affected() == 1)
 }
 
+/// Notes that the job is about to be closed, if nobody has given it up.
+pub async fn closing(db: impl PgExecutor<'_>, entry: i64) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query("update journal set state = 'closing' where entry = $1 and state = 'created'")
+        .bind(entry)
+        .execute(db)
+        .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Gives a job up that was not about to be closed; false when it was.
+pub async fn abandon(db: impl PgExecutor<'_>, entry: i64) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query("update journal set state = 'abandoned' where entry = $1 and state in ('created', 'abandoned')")
+        .bind(entry)
+        .execute(db)
+        .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Which of these jobs some entry knows.
+pub async fn known_jobs(db: impl PgExecutor<'_>, jobs: &[String]) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar("select job from journal where job = any($1)")
+        .bind(jobs)
+        .fetch_all(db)
+        .await
+}
+
 /// Closes an entry; false when somebody else has. The rows are not needed any more.
 pub async fn settled(tx: &mut PgConnection, entry: i64) -> Result<bool, sqlx::Error> {
     let done = sqlx::query(
@@ -98,15 +130,20 @@ pub async fn settled(tx: &mut PgConnection, entry: i64) -> Result<bool, sqlx::Er
     Ok(done.rows_affected() == 1)
 }
 
-/// Open entries of an object in a run, oldest first; of the whole run without an object.
-pub async fn open(db: impl PgExecutor<'_>, run: &RunId, object: Option<&ObjectName>) -> Result<Vec<i64>, sqlx::Error> {
-    sqlx::query_scalar(
-        "select entry from journal where run = $1 and ($2::text is null or object = $2) and state <> 'settled' order by entry",
-    )
-    .bind(run.as_str())
-    .bind(object.map(ObjectName::as_str))
-    .fetch_all(db)
-    .await
+/// Open entries of a run, oldest first.
+pub async fn open_of_run(db: impl PgExecutor<'_>, run: &RunId) -> Result<Vec<i64>, sqlx::Error> {
+    sqlx::query_scalar("select entry from journal where run = $1 and state <> 'settled' order by entry")
+        .bind(run.as_str())
+        .fetch_all(db)
+        .await
+}
+
+/// Open entries of a link, whatever run made them, oldest first.
+pub async fn open_of_link(db: impl PgExecutor<'_>, link: i64) -> Result<Vec<i64>, sqlx::Error> {
+    sqlx::query_scalar("select entry from journal where link = $1 and state <> 'settled' order by entry")
+        .bind(link)
+        .fetch_all(db)
+        .await
 }
 
 pub async fn open_count(db: impl PgExecutor<'_>, run: &RunId) -> Result<u32, sqlx::Error> {
@@ -117,7 +154,7 @@ pub async fn open_count(db: impl PgExecutor<'_>, run: &RunId) -> Result<u32, sql
     Ok(u32::try_from(count).unwrap_or(u32::MAX))
 }
 
-/// Entries of other runs that hold reservations among these keys and are not settled.
+/// Entries that hold reservations among these keys and are not settled.
 pub async fn holding(db: impl PgExecutor<'_>, link: i64, keys: &[String]) -> Result<Vec<i64>, sqlx::Error> {
     sqlx::query_scalar(
         "select distinct l.entry from ledger l join journal j on j.entry = l.entry

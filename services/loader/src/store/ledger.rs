@@ -3,7 +3,7 @@
 //! Look-ups by key are lateral with `offset 0`: the planner then always descends the whole index for each key. A plain
 //! join is planned by statistics that do not exist yet while the first run fills the tables, and turns quadratic.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use sqlx::{PgConnection, PgExecutor, Row};
 
@@ -12,8 +12,12 @@ pub struct Known {
     pub target_key: Option<String>,
     pub hash: Option<Vec<u8>>,
     pub deferred_hash: Option<Vec<u8>>,
-    /// It was refused in this run.
-    pub refused: bool,
+    /// Digest of the references as target keys, as last written.
+    pub refs: Option<Vec<u8>>,
+    /// This run has written it or found it unchanged.
+    pub seen: bool,
+    /// `refused` or `parked`, when this run has come to that.
+    pub refusal: Option<String>,
 }
 
 /// Looks up keys of one link, as one sync sees them.
@@ -25,14 +29,14 @@ pub async fn known(
     keys: &[String],
 ) -> Result<HashMap<String, Known>, sqlx::Error> {
     let rows = sqlx::query(
-        "select k.key, l.target_key, c.hash, c.deferred_hash, r.source_key is not null
+        "select k.key, l.target_key, c.hash, c.deferred_hash, c.refs, coalesce(c.seen = $3, false), r.kind
          from unnest($4::text[]) as k(key)
          left join lateral (select source_key, target_key from ledger where link = $1 and source_key = k.key offset 0) l on true
-         left join lateral (select hash, deferred_hash from content
+         left join lateral (select hash, deferred_hash, refs, seen from content
            where link = $1 and sync = $2 and source_key = k.key and l.target_key is not null offset 0) c on true
-         left join lateral (select source_key from refusal
+         left join lateral (select kind from refusal
            where run_number = $3 and link = $1 and source_key = k.key and step = 'load_pass_1' offset 0) r on true
-         where l.source_key is not null or r.source_key is not null",
+         where l.source_key is not null or r.kind is not null",
     )
     .bind(link)
     .bind(sync)
@@ -44,7 +48,9 @@ pub async fn known(
         target_key: r.get(1),
         hash: r.get(2),
         deferred_hash: r.get(3),
-        refused: r.get(4),
+        refs: r.get(4),
+        seen: r.get(5),
+        refusal: r.get(6),
     };
     Ok(rows.iter().map(|r| (r.get(0), known(r))).collect())
 }
@@ -62,13 +68,13 @@ pub async fn resolve(db: impl PgExecutor<'_>, links: &[i64], keys: &[String]) ->
 }
 
 /// Reserves keys for a journal entry. Answers how many were reserved: fewer than asked means that another entry, which
-/// is not settled, holds some.
+/// is not settled, holds some. An entry that this statement cannot see yet counts as not settled.
 pub async fn reserve(tx: &mut PgConnection, link: i64, run_number: i64, entry: i64, keys: &[String]) -> Result<u64, sqlx::Error> {
     let done = sqlx::query(
         "insert into ledger (link, source_key, entry, run_number) select $1, key, $3, $2 from unnest($4::text[]) as k(key)
          on conflict (link, source_key) do update set entry = excluded.entry, run_number = excluded.run_number
          where ledger.target_key is null
-           and not exists (select 1 from journal j where j.entry = ledger.entry and j.entry <> excluded.entry and j.state <> 'settled')",
+           and exists (select 1 from journal j where j.entry = ledger.entry and j.state = 'settled')",
     )
     .bind(link)
     .bind(run_number)
@@ -95,9 +101,64 @@ pub async fn unreserve(tx: &mut PgConnection, link: i64, entry: i64, keys: &[Str
 pub struct Written {
     pub source_keys: Vec<String>,
     pub target_keys: Vec<String>,
+    /// The record is new; otherwise it was updated.
+    pub created: Vec<bool>,
     pub hashes: Vec<Vec<u8>>,
     pub sent: Vec<Vec<u8>>,
     pub refs: Vec<Vec<u8>>,
+}
+
+impl Written {
+    /// Takes rows out by source key.
+    pub fn remove(&mut self, doomed: &HashSet<String>) {
+        let keep: Vec<bool> = self.source_keys.iter().map(|k| !doomed.contains(k)).collect();
+        fn filter<T>(column: &mut Vec<T>, keep: &[bool]) {
+            let mut keep = keep.iter();
+            column.retain(|_| keep.next().copied().unwrap_or(true));
+        }
+        filter(&mut self.source_keys, &keep);
+        filter(&mut self.target_keys, &keep);
+        filter(&mut self.created, &keep);
+        filter(&mut self.hashes, &keep);
+        filter(&mut self.sent, &keep);
+        filter(&mut self.refs, &keep);
+    }
+}
+
+/// Source keys among these whose target record belongs to another source key: in the ledger, or earlier in the list.
+pub async fn owned_by_others(tx: &mut PgConnection, link: i64, written: &Written) -> Result<HashSet<String>, sqlx::Error> {
+    let owned: Vec<String> = sqlx::query_scalar(
+        "select u.source_key from unnest($2::text[], $3::text[]) as u(source_key, target_key)
+         cross join lateral (select source_key from ledger where link = $1 and target_key = u.target_key offset 0) l
+         where l.source_key <> u.source_key",
+    )
+    .bind(link)
+    .bind(&written.source_keys)
+    .bind(&written.target_keys)
+    .fetch_all(tx)
+    .await?;
+    let mut owned: HashSet<String> = owned.into_iter().collect();
+    let mut targets = HashSet::with_capacity(written.target_keys.len());
+    for (source, target) in written.source_keys.iter().zip(&written.target_keys) {
+        if !owned.contains(source) && !targets.insert(target) {
+            owned.insert(source.clone());
+        }
+    }
+    Ok(owned)
+}
+
+/// How many of these keys the run has seen before, so that no key counts twice.
+pub async fn seen_before(tx: &mut PgConnection, link: i64, sync: &str, run_number: i64, keys: &[String]) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar(
+        "select count(*) from unnest($4::text[]) as k(key)
+         cross join lateral (select 1 from content where link = $1 and sync = $2 and source_key = k.key and seen = $3 offset 0) c",
+    )
+    .bind(link)
+    .bind(sync)
+    .bind(run_number)
+    .bind(keys)
+    .fetch_one(tx)
+    .await
 }
 
 /// Gives reserved keys their target keys.

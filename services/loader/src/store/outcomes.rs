@@ -161,17 +161,27 @@ pub struct DeferredRow {
     pub target_key: Option<String>,
     pub hash: Vec<u8>,
     pub targets: Vec<String>,
+    /// Digest of the target keys that the record's deferred references hold now.
+    pub standing: Option<Vec<u8>>,
 }
 
-pub async fn deferred_next(db: impl PgExecutor<'_>, run_number: i64, link: i64, limit: i64) -> Result<Vec<DeferredRow>, sqlx::Error> {
+pub async fn deferred_next(
+    db: impl PgExecutor<'_>,
+    run_number: i64,
+    link: i64,
+    sync: &str,
+    limit: i64,
+) -> Result<Vec<DeferredRow>, sqlx::Error> {
     let rows = sqlx::query(
-        "select d.source_key, l.target_key, d.hash, d.targets from deferred d
+        "select d.source_key, l.target_key, d.hash, d.targets, c.deferred_refs from deferred d
          left join lateral (select target_key from ledger where link = $2 and source_key = d.source_key offset 0) l on true
+         left join lateral (select deferred_refs from content where link = $2 and sync = $4 and source_key = d.source_key offset 0) c on true
          where d.run_number = $1 and d.link = $2 order by d.source_key limit $3",
     )
     .bind(run_number)
     .bind(link)
     .bind(limit)
+    .bind(sync)
     .fetch_all(db)
     .await?;
     let row = |r: &sqlx::postgres::PgRow| DeferredRow {
@@ -179,6 +189,7 @@ pub async fn deferred_next(db: impl PgExecutor<'_>, run_number: i64, link: i64, 
         target_key: r.get(1),
         hash: r.get(2),
         targets: r.get(3),
+        standing: r.get(4),
     };
     Ok(rows.iter().map(row).collect())
 }
