@@ -20,6 +20,9 @@ use crate::rpc::{MESSAGE_BYTES_MAX, Traced, with_trace};
 /// Requests that are leased at once, so that most need no round trip.
 const QUOTA_BLOCK: u32 = 20;
 
+/// Pause after a lease of nothing.
+const EMPTY_GRANT_PAUSE: Duration = Duration::from_millis(100);
+
 /// [`Access`] of one connection, by asking the connector service.
 pub struct ServiceAccess {
     connection: ConnectionName,
@@ -70,6 +73,12 @@ impl ServiceAccess {
             objects: objects.iter().map(ToString::to_string).collect(),
         };
         let answer = self.client.clone().describe(request).await.map_err(|s| error(&s))?.into_inner();
+        if answer.describes_json.len() != objects.len() {
+            return Err(ConnectError::new(
+                ErrorCode::Internal,
+                "the connector service answered with another number of describes than it was asked for",
+            ));
+        }
         answer
             .describes_json
             .iter()
@@ -123,9 +132,12 @@ impl Access for ServiceAccess {
                 calls: calls.max(QUOTA_BLOCK),
             };
             let answer = self.client.clone().lease_quota(request).await.map_err(|s| error(&s))?.into_inner();
-            if answer.wait_ms > 0 {
-                tokio::time::sleep(Duration::from_millis(answer.wait_ms)).await;
+            let mut wait = Duration::from_millis(answer.wait_ms);
+            if answer.granted == 0 {
+                // Against the contract; asking again at once would only add load.
+                wait = wait.max(EMPTY_GRANT_PAUSE);
             }
+            tokio::time::sleep(wait).await;
             self.block.fetch_add(answer.granted, Ordering::AcqRel);
         }
     }

@@ -2,10 +2,13 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use secrecy::SecretString;
 use syncline_domain::TenantId;
 use thiserror::Error;
+
+use crate::lease::LEASE_RENEWAL;
 
 /// Every service and the port it listens on unless told otherwise.
 pub const PORTS: [(&str, u16); 8] = [
@@ -18,6 +21,9 @@ pub const PORTS: [(&str, u16); 8] = [
     ("loader", 7606),
     ("monitor", 7607),
 ];
+
+/// How long a start waits for NATS and PostgreSQL before it gives up with a clear message.
+const START_WAIT: Duration = Duration::from_secs(20);
 
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ConfigError {
@@ -63,6 +69,10 @@ pub struct Config {
     pub peers: PeerUrls,
     pub otlp_endpoint: Option<String>,
     pub gateway_token: Option<SecretString>,
+    /// How long a start waits for NATS and PostgreSQL.
+    pub start_wait: Duration,
+    /// How often a lease is renewed and the run's intent asked for.
+    pub lease_renewal: Duration,
     base_port: Option<u16>,
 }
 
@@ -131,6 +141,8 @@ impl Config {
             peers: PeerUrls { urls },
             otlp_endpoint: get("OTEL_EXPORTER_OTLP_ENDPOINT"),
             gateway_token: get("SYNCLINE_GATEWAY_TOKEN").map(SecretString::from),
+            start_wait: START_WAIT,
+            lease_renewal: LEASE_RENEWAL,
             base_port,
         })
     }

@@ -37,7 +37,7 @@ impl Keys {
     pub fn load(config: &KeyConfig) -> Self {
         let found = KEY_NAMES
             .into_iter()
-            .map(|name| (name, load(config.dir.as_deref(), name)))
+            .map(|name| (name, load(config.dir.as_deref(), name, &|variable| std::env::var(variable).ok())))
             .collect();
         Self { found }
     }
@@ -90,8 +90,9 @@ fn variable(name: &str) -> String {
     format!("SYNCLINE_KEY_{}", name.to_uppercase().replace('-', "_"))
 }
 
-fn load(dir: Option<&Path>, name: &'static str) -> Result<Zeroizing<[u8; 32]>, KeyError> {
-    let from_env = std::env::var(variable(name)).ok();
+fn load(dir: Option<&Path>, name: &'static str, env: &dyn Fn(&str) -> Option<String>) -> Result<Zeroizing<[u8; 32]>, KeyError> {
+    // Set to nothing is not set, as with every other variable.
+    let from_env = env(&variable(name)).filter(|text| !text.is_empty());
     let from_file = || dir.and_then(|d| std::fs::read_to_string(d.join(name)).ok());
     let text = Zeroizing::new(from_env.or_else(from_file).ok_or_else(|| KeyError::Missing {
         name,
@@ -100,4 +101,53 @@ fn load(dir: Option<&Path>, name: &'static str) -> Result<Zeroizing<[u8; 32]>, K
     let mut bytes = Zeroizing::new([0; 32]);
     hex::decode_to_slice(text.trim(), bytes.as_mut_slice()).map_err(|_| KeyError::Form { name })?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+
+    #[test]
+    fn a_key_comes_from_the_environment_or_else_from_its_file() {
+        let dir = std::env::temp_dir().join(format!("syncline-keys-{}", uuid::Uuid::new_v4().simple()));
+        std::fs::create_dir(&dir).unwrap();
+        std::fs::write(dir.join("digest"), format!("{}\n", "ff".repeat(32))).unwrap();
+        let set = |variable: &str| (variable == "SYNCLINE_KEY_DIGEST").then(|| KEY.to_owned());
+        let empty = |_: &str| Some(String::new());
+        let unset = |_: &str| None;
+        assert_eq!(load(Some(&dir), "digest", &set).unwrap()[31], 0x1f);
+        assert_eq!(load(Some(&dir), "digest", &unset).unwrap()[31], 0xff);
+        assert_eq!(load(Some(&dir), "digest", &empty).unwrap()[31], 0xff);
+        assert_eq!(load(None, "digest", &set).unwrap()[0], 0);
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_missing_key_says_where_to_put_it_and_a_malformed_one_is_not_repeated() {
+        let missing = load(None, "kek-raw", &|_| None).unwrap_err();
+        assert!(missing.to_string().contains("SYNCLINE_KEY_KEK_RAW"), "{missing}");
+        let short = KEY.get(2..).unwrap();
+        for bad in [short, "zz", &format!("{KEY}00"), &KEY.replace('0', "g")] {
+            let error = load(None, "mask", &|_| Some(bad.to_owned())).unwrap_err();
+            assert_eq!(error, KeyError::Form { name: "mask" });
+            assert!(!format!("{error} {error:?}").contains(bad));
+        }
+    }
+
+    #[test]
+    fn a_key_that_nobody_asks_for_may_be_missing_and_none_is_printed() {
+        let keys = Keys {
+            found: vec![
+                ("mask", load(None, "mask", &|_| Some(KEY.to_owned()))),
+                ("digest", load(None, "digest", &|_| None)),
+            ],
+        };
+        assert!(keys.mask().is_ok());
+        assert!(matches!(keys.digest(), Err(KeyError::Missing { name: "digest", .. })));
+        assert!(matches!(keys.credentials(), Err(KeyError::Missing { name: "credentials", .. })));
+        assert_eq!(format!("{keys:?}"), r#"["mask", "digest"]"#);
+    }
 }

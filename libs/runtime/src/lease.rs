@@ -191,7 +191,7 @@ impl Lease {
         let row = sqlx::query(
             "update task set holder = null, expires_at = null, updated_at = clock_timestamp(),
                     failures = case when $5 then failures + 1 else 0 end
-             where run = $1 and object = $2 and step = $3 and epoch = $4 returning failures",
+             where run = $1 and object = $2 and step = $3 and epoch = $4 and state = 'open' returning failures",
         )
         .bind(self.task.run.as_str())
         .bind(self.task.object_text())

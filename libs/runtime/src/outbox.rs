@@ -9,7 +9,7 @@ use std::time::Duration;
 use prost::Message as _;
 use sqlx::postgres::PgListener;
 use sqlx::{PgConnection, PgPool, Row};
-use syncline_bus::{Bus, subjects};
+use syncline_bus::{Bus, BusError, subjects};
 use syncline_wire::event::RunEvent;
 use syncline_wire::stage::Invitation;
 use tokio_util::sync::CancellationToken;
@@ -82,16 +82,28 @@ async fn listen(db: &PgPool, schema: &str) -> Option<PgListener> {
 
 async fn relay_some(db: &PgPool, bus: &Bus, schema: &str) -> Result<i64, anyhow::Error> {
     let mut tx = db.begin().await?;
-    let rows = sqlx::query("select id, subject, payload from outbox order by id limit $1 for update skip locked")
-        .bind(ROWS_MAX)
-        .fetch_all(&mut *tx)
-        .await?;
+    let rows = sqlx::query(
+        "select id, subject, payload, (extract(epoch from created_at) * 1000000)::bigint from outbox
+         order by id limit $1 for update skip locked",
+    )
+    .bind(ROWS_MAX)
+    .fetch_all(&mut *tx)
+    .await?;
     let mut sent = Vec::with_capacity(rows.len());
     for row in &rows {
         let id: i64 = row.get(0);
-        if let Err(error) = bus.publish_stored(row.get(1), &format!("{schema}-{id}"), row.get(2)).await {
-            tracing::warn!(%error, "a message of the outbox was not accepted; trying again");
-            break;
+        // Ids start anew in a restored or new database, and the server would take such a message for a repetition.
+        let message_id = format!("{schema}-{id}-{}", row.get::<i64, _>(3));
+        match bus.publish_stored(row.get(1), &message_id, row.get(2)).await {
+            Ok(()) => {}
+            // No retry can send it, and those behind it must not wait for it.
+            Err(error @ BusError::TooLarge { .. }) => {
+                tracing::error!(subject = row.get::<&str, _>(1), %error, "a message of the outbox was dropped")
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a message of the outbox was not accepted; trying again");
+                break;
+            }
         }
         sent.push(id);
     }

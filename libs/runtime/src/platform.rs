@@ -4,9 +4,9 @@ use std::future::Future;
 use std::time::Duration;
 
 use secrecy::ExposeSecret;
-use sqlx::PgPool;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection, PgConnection, PgPool};
 use syncline_bus::{Bus, BusConfig, BusError};
 use syncline_domain::ErrorCode;
 use thiserror::Error;
@@ -19,9 +19,9 @@ use crate::{lease, outbox, rpc};
 
 /// Connections that one service holds to PostgreSQL.
 const CONNECTIONS_MAX: u32 = 12;
-/// How long a start waits for NATS and PostgreSQL before it gives up with a clear message.
-const START_WAIT: Duration = Duration::from_secs(20);
 const START_PAUSE: Duration = Duration::from_millis(300);
+/// How long one attempt to connect may take.
+const ATTEMPT_MAX: Duration = Duration::from_secs(5);
 /// PostgreSQL 15 is the oldest that is tested.
 const POSTGRES_MIN: i32 = 150_000;
 
@@ -136,13 +136,10 @@ async fn database(config: &Config, migrations: Option<&'static Migrator>) -> Res
     let pool = PgPoolOptions::new()
         .max_connections(CONNECTIONS_MAX)
         .acquire_timeout(Duration::from_secs(10))
-        .connect_lazy_with(options);
-    let deadline = tokio::time::Instant::now() + START_WAIT;
-    let version: i32 = loop {
-        match sqlx::query_scalar("select current_setting('server_version_num')::int")
-            .fetch_one(&pool)
-            .await
-        {
+        .connect_lazy_with(options.clone());
+    let deadline = tokio::time::Instant::now() + config.start_wait;
+    let version = loop {
+        match server_version(&options).await {
             Ok(version) => break version,
             Err(error) if tokio::time::Instant::now() >= deadline => return Err(StartError::Database(error)),
             Err(_) => tokio::time::sleep(START_PAUSE).await,
@@ -175,6 +172,22 @@ async fn database(config: &Config, migrations: Option<&'static Migrator>) -> Res
     Ok(pool)
 }
 
+/// Asks past the pool, which would answer every failure with its own timeout.
+async fn server_version(options: &PgConnectOptions) -> Result<i32, sqlx::Error> {
+    let asking = async {
+        let mut connection = PgConnection::connect_with(options).await?;
+        let version = sqlx::query_scalar("select current_setting('server_version_num')::int")
+            .fetch_one(&mut connection)
+            .await?;
+        // It has answered; how it takes the farewell does not matter.
+        let _ = connection.close().await;
+        Ok(version)
+    };
+    tokio::time::timeout(ATTEMPT_MAX, asking)
+        .await
+        .unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
+}
+
 async fn create_schema(connection: &mut sqlx::PgConnection, schema: &str) -> Result<(), sqlx::Error> {
     // Schema names are this crate's own literals.
     sqlx::raw_sql(sqlx::AssertSqlSafe(format!("create schema if not exists {schema}")))
@@ -190,7 +203,7 @@ async fn bus(config: &Config) -> Result<Bus, StartError> {
         name: format!("syncline-{}", config.service),
         replicas: config.nats_replicas,
     };
-    let deadline = tokio::time::Instant::now() + START_WAIT;
+    let deadline = tokio::time::Instant::now() + config.start_wait;
     loop {
         match Bus::connect(&bus_config).await {
             Ok(bus) => return Ok(bus),

@@ -31,7 +31,10 @@ pub fn init(service: &'static str, otlp_endpoint: Option<&str>) -> Telemetry {
     opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,async_nats=warn,sqlx=warn,hyper=warn,h2=warn"));
     let json = std::env::var("SYNCLINE_LOG").is_ok_and(|v| v == "json");
-    let format = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).with_target(false);
+    let format = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false);
     let logs = if json { format.json().boxed() } else { format.compact().boxed() };
     let provider = otlp_endpoint.and_then(|endpoint| tracer_provider(service, endpoint));
     let traces = provider

@@ -4,10 +4,12 @@
 //! the work goes on; with each renewal the coordinator is asked whether the run shall go on. Finishing and reporting are
 //! one transaction.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::Utc;
+use futures::FutureExt;
 use sqlx::PgConnection;
 use syncline_bus::{BusError, Handled};
 use syncline_connect::ConnectError;
@@ -20,6 +22,7 @@ use syncline_wire::stage::Invitation;
 use thiserror::Error;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
 use crate::lease::{LEASE_RENEWAL, Lease, LeaseError, Take, TaskId};
@@ -222,33 +225,50 @@ fn done(task: &TaskId, with_errors: bool) -> Option<Fact> {
 
 /// Works under the lease, keeps it, and reports how it ended.
 async fn attend(platform: &Platform, stage: Arc<dyn Stage>, work: Work) {
-    let renewal = keep(platform, &work);
+    // A task of its own: work that computes for long without waiting must not cost the lease.
+    let keeper = AbortOnDropHandle::new(tokio::spawn(keep(platform.clone(), work.clone()).in_current_span()));
+    // It stands in this thread's own queue, where nobody could fetch it once the work computes: let it start first.
+    tokio::task::yield_now().await;
     let result = tokio::select! {
-        result = stage.work(&work) => result,
-        lost = renewal => Err(lost.into()),
+        // The message of a panic may hold anything; the panic itself has been printed where it happened.
+        result = AssertUnwindSafe(stage.work(&work)).catch_unwind() => result.unwrap_or_else(|_| {
+            Err(StageError::new(ErrorCode::Internal, "the worker panicked"))
+        }),
+        lost = keeper => Err(match lost {
+            Ok(lost) => lost.into(),
+            Err(_) => StageError::new(ErrorCode::Internal, "the lease is no longer kept"),
+        }),
     };
     work.stop.cancel();
-    if let Err(error) = conclude(platform, stage.as_ref(), &work, result).await {
-        tracing::warn!(%error, "a task could not be concluded; it will be invited again");
+    let finished = matches!(result, Ok(Outcome::Done { .. }));
+    match conclude(platform, stage.as_ref(), &work, result).await {
+        // What fails while finishing has failed like the work itself, and is counted like it.
+        Err(error) if finished && !matches!(error, StageError::Lease(_)) => {
+            if let Err(error) = conclude(platform, stage.as_ref(), &work, Err(error)).await {
+                tracing::warn!(%error, "a task could not be concluded; it will be invited again");
+            }
+        }
+        Err(error) => tracing::warn!(%error, "a task could not be concluded; it will be invited again"),
+        Ok(()) => {}
     }
 }
 
 /// Renews the lease and asks for the run's intent until the lease is lost.
-async fn keep(platform: &Platform, work: &Work) -> LeaseError {
+async fn keep(platform: Platform, work: Work) -> LeaseError {
     let mut coordinator = RunControlServiceClient::new(with_trace(platform.peers.coordinator.clone()));
+    let every = platform.config.lease_renewal;
     loop {
-        tokio::time::sleep(LEASE_RENEWAL).await;
+        tokio::time::sleep(every).await;
         match work.lease.renew(&platform.db).await {
             Ok(()) => {}
             Err(lost @ LeaseError::Lost { .. }) => return lost,
             Err(LeaseError::Database(error)) => tracing::warn!(%error, "a lease could not be renewed; trying again"),
         }
-        // No answer means nothing: the work goes on.
-        if let Ok(answer) = coordinator
-            .get_intent(GetIntentRequest {
-                run: work.run().to_string(),
-            })
-            .await
+        // No answer means nothing: the work goes on. And it must come in time for the next renewal.
+        let asked = coordinator.get_intent(GetIntentRequest {
+            run: work.run().to_string(),
+        });
+        if let Ok(Ok(answer)) = tokio::time::timeout(every, asked).await
             && answer.into_inner().intent() == Intent::Stop
             && work.lease.task.step != "settle"
         {

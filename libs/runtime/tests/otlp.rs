@@ -32,7 +32,10 @@ impl Receiver {
         let mut found = Vec::new();
         for resource in resources {
             let attributes = resource.resource.iter().flat_map(|r| &r.attributes);
-            let service = attributes.filter(|a| a.key == "service.name").map(|a| format!("{:?}", a.value)).collect::<String>();
+            let service = attributes
+                .filter(|a| a.key == "service.name")
+                .map(|a| format!("{:?}", a.value))
+                .collect::<String>();
             let spans = resource.scope_spans.iter().flat_map(|s| &s.spans);
             found.extend(spans.map(|s| (service.clone(), s.clone())));
         }
@@ -60,10 +63,19 @@ async fn spans_are_exported_under_the_services_name_and_calls_carry_the_trace() 
 
     let spans = syncline_testkit::eventually(Duration::from_secs(10), || {
         let spans = receiver.spans();
-        async move { if spans.is_empty() { Err("no span yet".to_owned()) } else { Ok(spans) } }
+        async move {
+            if spans.is_empty() {
+                Err("no span yet".to_owned())
+            } else {
+                Ok(spans)
+            }
+        }
     })
     .await;
-    let (service, span) = spans.iter().find(|(_, s)| s.name == "outgoing call").expect("the span was exported");
+    let (service, span) = spans
+        .iter()
+        .find(|(_, s)| s.name == "outgoing call")
+        .expect("the span was exported");
     assert!(service.contains("syncline-tested"), "{service}");
     let trace_id: String = span.trace_id.iter().map(|b| format!("{b:02x}")).collect();
     assert!(header.contains(&trace_id), "{header} carries {trace_id}");
