@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, RecordBatch, StringArray, new_null_array};
-use arrow_schema::DataType;
+use arrow_schema::{DataType, SchemaRef};
+use syncline_connect::schema::{batch_schema, data_type};
 use syncline_domain::ErrorCode;
 use syncline_domain::describe::FieldType;
 use syncline_domain::plan::{FieldPlan, ObjectPlan};
@@ -11,8 +12,10 @@ use syncline_mapping::ColumnNames;
 use syncline_mask::{ColumnMask, FieldFacts, Fingerprinter, MaskKey, Strategy};
 use syncline_runtime::StageError;
 
-use crate::note::Note;
+use crate::note::{Note, Sample};
 
+/// The source key of every object.
+const KEY: &str = "Id";
 /// Records per object whose originals are fingerprinted, at least, so that verification can look for leaks.
 const SAMPLE_RECORDS: u64 = 2_000;
 
@@ -38,6 +41,9 @@ enum Treatment {
 pub struct Masking {
     treatments: Vec<(FieldPlan, Treatment)>,
     names: ColumnNames,
+    /// The target's name of the source key.
+    key: String,
+    empty: SchemaRef,
     fingerprints: Fingerprinter,
     sample_key: [u8; 32],
     /// Of 2^32 source keys, how many are sampled.
@@ -60,6 +66,7 @@ impl Masking {
         for field in &object.fields {
             treatments.push((field.clone(), treatment(field, &key)?));
         }
+        let names = ColumnNames::new(&object.fields);
         let fingerprint_key = MaskKey::from_bytes(digest_key).map_err(|e| refused(&e))?;
         let sample_below = if object.records <= SAMPLE_RECORDS {
             1 << 32
@@ -68,7 +75,11 @@ impl Masking {
         };
         Ok(Self {
             treatments,
-            names: ColumnNames::new(&object.fields),
+            key: object.field(KEY).map_or_else(|| KEY.to_owned(), |f| f.target.to_string()),
+            empty: names
+                .schema(&batch_schema(&object.fields))
+                .map_err(|e| StageError::new(ErrorCode::Internal, e.to_string()))?,
+            names,
             fingerprints: Fingerprinter::new(&fingerprint_key),
             sample_key: blake3::derive_key("syncline 2026 verification sample", digest_key),
             sample_below,
@@ -137,10 +148,27 @@ impl Masking {
         })
     }
 
+    /// The clean form of no rows at all.
+    pub fn empty(&self) -> RecordBatch {
+        RecordBatch::new_empty(Arc::clone(&self.empty))
+    }
+
+    /// The part of a note's sample that is about these masked rows.
+    pub fn sample_of(&self, rows: &RecordBatch, sample: &Sample) -> Sample {
+        let Some(keys) = text_column(rows, &self.key) else {
+            return Sample::new();
+        };
+        let own = keys
+            .iter()
+            .flatten()
+            .filter_map(|key| Some((key.to_owned(), sample.get(key)?.clone())));
+        own.collect()
+    }
+
     /// Fingerprints of the originals of sampled records, under the target's field names.
-    fn sample(&self, rows: &RecordBatch) -> std::collections::BTreeMap<String, std::collections::BTreeMap<String, String>> {
-        let mut sample = std::collections::BTreeMap::new();
-        let Some(keys) = text_column(rows, "Id") else { return sample };
+    fn sample(&self, rows: &RecordBatch) -> Sample {
+        let mut sample = Sample::new();
+        let Some(keys) = text_column(rows, KEY) else { return sample };
         let masked: Vec<_> = self
             .treatments
             .iter()
@@ -196,7 +224,7 @@ fn treatment(field: &FieldPlan, key: &MaskKey) -> Result<Treatment, StageError> 
         .strategy
         .parse()
         .map_err(|e: syncline_mask::MaskError| refused(e.to_string()))?;
-    let is_text = syncline_connect::schema::data_type(field.field_type, field.scale) == DataType::Utf8;
+    let is_text = data_type(field.field_type, field.scale) == DataType::Utf8;
     match strategy {
         Strategy::Preserve => Ok(Treatment::Keep),
         Strategy::Redact(_) if !is_text && field.nillable => Ok(Treatment::Null),

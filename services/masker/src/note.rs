@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+/// Source key -> field -> keyed fingerprint.
+pub type Sample = BTreeMap<String, BTreeMap<String, String>>;
+
 /// Read by the loader under the same names; the contract is this JSON form.
 #[derive(Debug, Default, Serialize)]
 pub struct Note {
@@ -11,7 +14,7 @@ pub struct Note {
     pub read: u64,
     /// Records that were given up with a dead letter.
     pub dead: u64,
-    /// Source key -> field -> keyed fingerprint of the original of a masked value, for a sample of the records. After
-    /// loading, the target's value must have another fingerprint.
-    pub sample: BTreeMap<String, BTreeMap<String, String>>,
+    /// Fingerprints of the originals of masked values, for a sample of the records. After loading, the target's value must
+    /// have another fingerprint. Every part of a batch carries those of its own rows.
+    pub sample: Sample,
 }

@@ -26,6 +26,22 @@ pub async fn batch_attempt(db: impl PgExecutor<'_>, name: &BatchName) -> Result<
     Ok((row.get(0), row.get(1)))
 }
 
+/// Takes an attempt back that ended for a reason outside the batch. One that killed the process stays counted.
+pub async fn batch_attempt_undo(db: impl PgExecutor<'_>, name: &BatchName) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "update batch set attempts = attempts - 1
+         where run = $1 and object = $2 and partition = $3 and generation = $4 and seq = $5 and attempts > 0 and not done",
+    )
+    .bind(name.run.as_str())
+    .bind(name.object.as_str())
+    .bind(number(name.partition))
+    .bind(number(name.generation))
+    .bind(number(name.seq))
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
 /// Marks a batch as done; false when it was already.
 pub async fn batch_done(tx: &mut PgConnection, name: &BatchName, records: i64, bytes: i64) -> Result<bool, sqlx::Error> {
     let done = sqlx::query(

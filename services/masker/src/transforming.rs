@@ -28,6 +28,7 @@ const IDLE_WAIT: Duration = Duration::from_millis(300);
 const IDLE_MAX: Duration = Duration::from_secs(5);
 const ROOM_WAIT: Duration = Duration::from_secs(4);
 const ROOM_PAUSE: Duration = Duration::from_millis(40);
+const RETRY_MIN: Duration = Duration::from_millis(250);
 const TOTALS_EVERY: Duration = Duration::from_millis(400);
 
 /// How long is waited.
@@ -37,6 +38,8 @@ pub struct Limits {
     pub idle_max: Duration,
     /// So is it without room for a clean batch for this long.
     pub room_wait: Duration,
+    /// Pause before a batch is tried again that could not be opened; it doubles with every attempt.
+    pub retry_min: Duration,
 }
 
 impl Default for Limits {
@@ -44,6 +47,7 @@ impl Default for Limits {
         Self {
             idle_max: IDLE_MAX,
             room_wait: ROOM_WAIT,
+            retry_min: RETRY_MIN,
         }
     }
 }
@@ -61,6 +65,7 @@ pub struct Transforming {
 struct Context {
     platform: Platform,
     room_wait: Duration,
+    retry_min: Duration,
     work: Work,
     pinned: Arc<PinnedPlan>,
     masking: Arc<Masking>,
@@ -70,7 +75,7 @@ struct Context {
 
 /// A clean batch, ready to be published, and what it adds to the books.
 struct Clean {
-    messages: Vec<(BatchName, u64, Vec<u8>)>,
+    messages: Vec<(BatchName, u64, Bytes)>,
     records: u64,
     counts: Vec<FieldCount>,
     end: Option<(u32, u64)>,
@@ -119,6 +124,7 @@ impl Stage for Transforming {
         let context = Arc::new(Context {
             platform: self.platform.clone(),
             room_wait: self.limits.room_wait,
+            retry_min: self.limits.retry_min,
             work: work.clone(),
             masking: Arc::new(Masking::new(object, &self.mask_key, &self.digest_key)?),
             raw: self.plans.raw_key(work.run()).await?,
@@ -185,9 +191,10 @@ impl Stage for Transforming {
     }
 }
 
-/// Handles a group one by one; the first that cannot go on ends the group, and the rest is delivered again.
+/// Handles a group one by one; the first that cannot go on ends the group, and the rest is delivered again at once.
 async fn handle(context: &Arc<Context>, group: Vec<Delivery>, failure: &mut Option<Result<Outcome, StageError>>) -> Vec<Handled> {
-    let mut handled = Vec::with_capacity(group.len());
+    let count = group.len();
+    let mut handled = Vec::with_capacity(count);
     for delivery in group {
         match one(context, delivery).await {
             Ok(Step::Handled(outcome)) => handled.push(outcome),
@@ -205,6 +212,7 @@ async fn handle(context: &Arc<Context>, group: Vec<Delivery>, failure: &mut Opti
             }
         }
     }
+    handled.resize(count, Handled::Retry { after: Duration::ZERO });
     handled
 }
 
@@ -229,51 +237,42 @@ async fn one(context: &Arc<Context>, delivery: Delivery) -> Result<Step, StageEr
         ));
     }
     let (clean, answer) = if attempts > ATTEMPTS_MAX {
-        let cause = format!("not transformed in {ATTEMPTS_MAX} attempts");
-        tracing::error!(batch = %name, "a batch is set aside");
-        let bus = &context.platform.bus;
-        bus.publish_dead(
-            "masker",
-            &context.work.tenant,
-            &name,
-            ErrorCode::DeadLetter,
-            &cause,
-            attempts.unsigned_abs(),
-            delivery.sealed.clone(),
-        )
-        .await?;
         (context.given_up(&name, delivery.records)?, Handled::Dead)
     } else {
-        let context = Arc::clone(context);
-        let (name, sealed) = (name.clone(), delivery.sealed.clone());
-        let cleaned = tokio::task::spawn_blocking(move || context.clean(&name, &sealed)).await;
-        let cleaned = cleaned.map_err(|_| StageError::new(ErrorCode::Internal, "masking a batch panicked"))?;
-        (cleaned?, Handled::Done)
+        let cleaned = {
+            let context = Arc::clone(context);
+            let (name, sealed) = (name.clone(), delivery.sealed.clone());
+            tokio::task::spawn_blocking(move || context.clean(&name, &sealed)).await
+        };
+        match cleaned.unwrap_or_else(|_| Err(StageError::new(ErrorCode::Internal, "masking a batch panicked"))) {
+            Ok(clean) => (clean, Handled::Done),
+            // The batch itself is at fault, so far as can be seen; the others go on.
+            Err(error) if error.code() == ErrorCode::Internal => {
+                tracing::warn!(batch = %name, %error, attempts, "a batch could not be transformed; it will be tried again");
+                return Ok(Step::Handled(Handled::Retry {
+                    after: context.retry_min * 2_u32.pow(attempts.unsigned_abs().saturating_sub(1).min(10)),
+                }));
+            }
+            Err(error) => return Err(error),
+        }
     };
-    let mut bytes = 0;
-    for (name, records, sealed) in clean.messages {
-        bytes += sealed.len();
-        if let Some(out) = context.publish(&name, records, sealed.into()).await? {
-            return Ok(Step::Out(out));
+    let step = async {
+        let waited = context.publish_all(&clean).await?;
+        if let Some(outcome) = waited {
+            return Ok(Step::Out(outcome));
         }
-    }
-    let mut tx = context.platform.db.begin().await?;
-    context.work.lease.guard(&mut tx).await?;
-    if store::batch_done(
-        &mut tx,
-        &name,
-        i64::try_from(clean.records).unwrap_or(0),
-        i64::try_from(bytes).unwrap_or(0),
-    )
-    .await?
-    {
-        store::counts_add(&mut tx, &name.run, &name.object, &clean.counts).await?;
-        if let Some((batches, records)) = clean.end {
-            store::end_record(&mut tx, &name, batches, records).await?;
+        if answer == Handled::Dead {
+            context.set_aside(&name, &delivery, attempts).await?;
         }
+        context.commit(&name, &clean).await?;
+        Ok(Step::Handled(answer))
+    };
+    let step = step.await;
+    if !matches!(step, Ok(Step::Handled(_))) {
+        // Waiting for room, the bus or the database is not the batch's fault, and must not make a dead letter of it.
+        store::batch_attempt_undo(&context.platform.db, &name).await?;
     }
-    tx.commit().await?;
-    Ok(Step::Handled(answer))
+    step
 }
 
 impl Context {
@@ -282,7 +281,7 @@ impl Context {
         let internal = |e: syncline_batch::BodyError| StageError::new(ErrorCode::Internal, format!("batch {name}: {e}"));
         match open(&self.raw, name, sealed).map_err(internal)? {
             Body::End { batches, records } => Ok(Clean {
-                messages: vec![(name.clone(), 0, seal_end(&self.clean, name, batches, records))],
+                messages: vec![(name.clone(), 0, seal_end(&self.clean, name, batches, records).into())],
                 records: 0,
                 counts: Vec::new(),
                 end: Some((batches, records)),
@@ -300,8 +299,50 @@ impl Context {
         }
     }
 
+    /// Publishes a clean batch; the outcome when there is no room.
+    async fn publish_all(&self, clean: &Clean) -> Result<Option<Outcome>, StageError> {
+        for (name, records, sealed) in &clean.messages {
+            let waited = self.publish(name, *records, sealed.clone()).await?;
+            if waited.is_some() {
+                return Ok(waited);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Keeps what no attempt could transform. Nothing can stand in for the end of a partition, which only has no
+    /// records: without it the object would never be complete, so the run stops.
+    async fn set_aside(&self, name: &BatchName, delivery: &Delivery, attempts: i32) -> Result<(), StageError> {
+        tracing::error!(batch = %name, "a batch is set aside");
+        let cause = format!("not transformed in {ATTEMPTS_MAX} attempts");
+        let (code, attempts, sealed) = (ErrorCode::DeadLetter, attempts.unsigned_abs(), delivery.sealed.clone());
+        let bus = &self.platform.bus;
+        bus.publish_dead("masker", &self.work.tenant, name, code, &cause, attempts, sealed)
+            .await?;
+        if delivery.records == 0 {
+            return Err(StageError::new(code, format!("the end of {} cannot be read", name.object)));
+        }
+        Ok(())
+    }
+
+    /// Books a batch whose clean form is stored.
+    async fn commit(&self, name: &BatchName, clean: &Clean) -> Result<(), StageError> {
+        let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        let bytes = clean.messages.iter().map(|(_, _, sealed)| sealed.len() as u64).sum();
+        let mut tx = self.platform.db.begin().await?;
+        self.work.lease.guard(&mut tx).await?;
+        if store::batch_done(&mut tx, name, number(clean.records), number(bytes)).await? {
+            store::counts_add(&mut tx, &name.run, &name.object, &clean.counts).await?;
+            if let Some((batches, records)) = clean.end {
+                store::end_record(&mut tx, name, batches, records).await?;
+            }
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
     /// Seals masked rows in as many parts as they need to fit the bus.
-    fn seal(&self, name: &BatchName, rows: &RecordBatch, note: &Note) -> Result<Vec<(BatchName, u64, Vec<u8>)>, StageError> {
+    fn seal(&self, name: &BatchName, rows: &RecordBatch, note: &Note) -> Result<Vec<(BatchName, u64, Bytes)>, StageError> {
         let internal = |e: &dyn std::fmt::Display| StageError::new(ErrorCode::Internal, format!("batch {name}: {e}"));
         for parts in [1_u16, 2, 4, 8, 16] {
             let per_part = rows.num_rows().div_ceil(usize::from(parts)).max(1);
@@ -309,19 +350,14 @@ impl Context {
             for part in 0..parts {
                 let start = (usize::from(part) * per_part).min(rows.num_rows());
                 let slice = rows.slice(start, per_part.min(rows.num_rows() - start));
-                // The note goes with the first part, so that it counts once.
-                let note = if part == 0 {
-                    Note {
-                        read: note.read,
-                        dead: note.dead,
-                        sample: note.sample.clone(),
-                    }
-                } else {
-                    Note::default()
-                };
+                // Counts go with the first part, so that they count once; fingerprints with their rows, as there can be
+                // more of them than fit a message.
+                let (read, dead) = if part == 0 { (note.read, note.dead) } else { (0, 0) };
+                let sample = self.masking.sample_of(&slice, &note.sample);
+                let note = Note { read, dead, sample };
                 let note = serde_json::to_vec(&note).map_err(|e| internal(&e))?;
                 let name = name.with_part(part, parts);
-                let sealed = seal_data(&self.clean, &name, &slice, &note).map_err(|e| internal(&e))?;
+                let sealed = Bytes::from(seal_data(&self.clean, &name, &slice, &note).map_err(|e| internal(&e))?);
                 messages.push((name, slice.num_rows() as u64, sealed));
             }
             if messages.iter().all(|(_, _, sealed)| sealed.len() <= BATCH_BYTES_MAX) {
@@ -336,16 +372,13 @@ impl Context {
 
     /// The clean batch of one that was given up: empty, but it stands for its records.
     fn given_up(&self, name: &BatchName, records: u64) -> Result<Clean, StageError> {
-        let object = self.pinned.plan.object(name.object.as_str());
-        let fields = object.map(|o| o.fields.as_slice()).unwrap_or_default();
-        let empty = RecordBatch::new_empty(syncline_connect::schema::batch_schema(fields));
         let note = Note {
             read: records,
             dead: records,
             ..Note::default()
         };
         Ok(Clean {
-            messages: self.seal(name, &empty, &note)?,
+            messages: self.seal(name, &self.masking.empty(), &note)?,
             records,
             counts: Vec::new(),
             end: None,

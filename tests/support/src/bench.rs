@@ -13,10 +13,21 @@ use tokio_util::sync::CancellationToken;
 
 use crate::peers::Peers;
 
-const KEK_RAW: [u8; 32] = [2; 32];
-const KEK_CLEAN: [u8; 32] = [3; 32];
-pub const DIGEST_KEY: [u8; 32] = [4; 32];
-pub const MASK_KEY: [u8; 32] = [5; 32];
+const KEK_RAW: [u8; 32] = key(2);
+const KEK_CLEAN: [u8; 32] = key(3);
+pub const DIGEST_KEY: [u8; 32] = key(5);
+pub const MASK_KEY: [u8; 32] = key(7);
+
+/// Keys of the bench: different, and not so regular that they are refused.
+const fn key(seed: u8) -> [u8; 32] {
+    let mut bytes = [seed; 32];
+    let mut at = 1;
+    while at < bytes.len() {
+        bytes[at] = bytes[at - 1].wrapping_mul(167).wrapping_add(91);
+        at += 1;
+    }
+    bytes
+}
 
 /// A service's platform on a database of its own, every other service being played by [`Peers`].
 pub struct Bench {

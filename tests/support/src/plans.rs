@@ -75,6 +75,7 @@ pub fn plan(run: &RunId, objects: Vec<ObjectPlan>) -> Plan {
         sync_version: 1,
         source: end("production"),
         target: end("uat"),
+        default_owner: None,
         t0: Utc::now() + chrono::TimeDelta::seconds(5),
         existing: Existing::Update,
         orphans: Orphans::Keep,
