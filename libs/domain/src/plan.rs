@@ -29,6 +29,10 @@ pub struct Plan {
     pub objects: Vec<ObjectPlan>,
     /// Source id -> target id of what is matched by name and never created: users, queues, record types, price books.
     pub matched: BTreeMap<String, String>,
+    /// The target's user under whom Syncline writes: owner of what belongs to nobody that the target has. Written
+    /// explicitly, because what the target fills in by itself could not be told from a wrong link.
+    #[serde(default)]
+    pub default_owner: Option<String>,
     pub issues: Vec<Issue>,
     pub cost: Cost,
 }

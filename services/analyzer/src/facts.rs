@@ -30,6 +30,8 @@ pub struct SystemFacts {
     pub directory: Directory,
     /// API requests left today, if the system says so.
     pub calls_left: Option<u64>,
+    /// Id of the user under whom Syncline works.
+    pub user: Option<String>,
 }
 
 /// What came of counting an object's source records.

@@ -93,7 +93,8 @@ async fn ask<T>(questions: Vec<BoxFuture<'_, Result<T, ConnectError>>>) -> Resul
 }
 
 async fn system(org: &dyn Org, names: &[ObjectName]) -> Result<SystemFacts, ConnectError> {
-    let (info, describes, calls_left) = futures::try_join!(org.info(), org.describe(names), async { Ok(org.calls_left().await) })?;
+    let (info, describes, user, calls_left) =
+        futures::try_join!(org.info(), org.describe(names), org.user(), async { Ok(org.calls_left().await) })?;
     Ok(SystemFacts {
         org: info,
         describes: names
@@ -104,6 +105,7 @@ async fn system(org: &dyn Org, names: &[ObjectName]) -> Result<SystemFacts, Conn
             .collect(),
         directory: Directory::default(),
         calls_left,
+        user: Some(user),
     })
 }
 

@@ -28,6 +28,9 @@ pub trait Org: Send + Sync {
 
     /// API requests left today; `None` when the system does not say.
     async fn calls_left(&self) -> Option<u64>;
+
+    /// Id of the user under whom the connection works.
+    async fn user(&self) -> Result<String, ConnectError>;
 }
 
 /// An org under one connection. Describes come from the connector service, which caches them.
@@ -65,6 +68,10 @@ impl Org for Connected {
 
     async fn lookup(&self, object: &ObjectName, fields: &[&str], filter: Option<&str>) -> Result<Vec<Vec<Option<String>>>, ConnectError> {
         self.system.lookup(object, fields, filter).await
+    }
+
+    async fn user(&self) -> Result<String, ConnectError> {
+        self.system.user().await.map(str::to_owned)
     }
 
     async fn calls_left(&self) -> Option<u64> {

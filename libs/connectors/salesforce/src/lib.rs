@@ -80,7 +80,11 @@ impl Salesforce {
         rest::limits(&self.client).await
     }
 
-    async fn user(&self) -> Result<&str, ConnectError> {
+    /// The id of the user under whom this connection works.
+    ///
+    /// # Errors
+    /// As every request.
+    pub async fn user(&self) -> Result<&str, ConnectError> {
         let user = self.user.get_or_try_init(|| rest::user_id(&self.client)).await?;
         Ok(user.as_str())
     }

@@ -68,6 +68,7 @@ pub fn build(request: &Request, facts: &Facts) -> Plan {
         orphans: spec.orphans,
         objects,
         matched: matches.ids,
+        default_owner: facts.target.user.clone(),
         issues,
         cost,
     }

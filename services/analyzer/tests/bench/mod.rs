@@ -106,6 +106,7 @@ fn system(id: &str, name: &str, kind: OrgKind, describes: &[ObjectDescribe]) -> 
         describes: describes.iter().map(|d| (d.name.clone(), d.clone())).collect(),
         directory: Directory::default(),
         calls_left: Some(100_000),
+        user: None,
     }
 }
 
