@@ -1,0 +1,100 @@
+//! NATS and PostgreSQL away: at start an error that says so, in mid-run a delay.
+
+use std::time::{Duration, Instant};
+
+use syncline_e2e::sync;
+use syncline_e2e::{PrivateNats, SimulatedOrg, Stack, World, assert_balanced, configuration};
+use syncline_salesforce_simulator::OrgConfig;
+use syncline_testkit::{FaultProxy, TestDatabase, eventually, free_port};
+use tokio_util::sync::CancellationToken;
+
+/// Longer than one renewal of a lease, so that work in progress notices.
+const OUTAGE: Duration = Duration::from_secs(5);
+const OUTAGE_WAIT: Duration = Duration::from_secs(10);
+/// A service waits for its servers for some twenty seconds before it gives up.
+const GIVE_UP_WAIT: Duration = Duration::from_secs(60);
+
+async fn world() -> World {
+    let target = OrgConfig {
+        job_latency_ms: 500,
+        ..SimulatedOrg::sandbox()
+    };
+    World::around(Stack::behind_proxies().await, SimulatedOrg::production(1_000), target).await
+}
+
+/// Refuses every connection for the length of the outage.
+async fn outage(outlet: &FaultProxy) {
+    outlet.refuse();
+    let began = Instant::now();
+    eventually(OUTAGE_WAIT, || async {
+        match began.elapsed() {
+            long if long > OUTAGE => Ok(()),
+            short => Err(short),
+        }
+    })
+    .await;
+    outlet.forward();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_survives_nats_being_away_for_some_seconds() {
+    let world = world().await;
+    let run = world.submit(&sync::refresh()).await;
+    world.first_writes(&run.id).await;
+    outage(world.stack.nats_outlet.as_ref().unwrap()).await;
+    assert_balanced(&world.end(&run.id, "completed").await);
+    world.assert_same().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_survives_postgresql_being_away_for_some_seconds() {
+    let world = world().await;
+    let run = world.submit(&sync::refresh()).await;
+    world.first_writes(&run.id).await;
+    outage(world.stack.database_outlet.as_ref().unwrap()).await;
+    assert_balanced(&world.end(&run.id, "completed").await);
+    world.assert_same().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_survives_its_connections_being_cut_again_and_again() {
+    let world = world().await;
+    let run = world.submit(&sync::refresh()).await;
+    for jobs in [1, 4, 8] {
+        world.requests(&world.target, "POST", "jobs/ingest", jobs).await;
+        world.stack.nats_outlet.as_ref().unwrap().cut();
+        world.stack.database_outlet.as_ref().unwrap().cut();
+    }
+    assert_balanced(&world.end(&run.id, "completed").await);
+    world.assert_same().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_that_cannot_reach_its_servers_says_which_and_what_to_do() {
+    let (nats, database) = tokio::join!(PrivateNats::start(), TestDatabase::create());
+    let keys = tempfile::tempdir().unwrap();
+    let nowhere = free_port();
+    let base = free_port() - 8;
+    let no_nats = configuration(
+        "coordinator",
+        &format!("nats://u:hidden@127.0.0.1:{nowhere}"),
+        database.url(),
+        base,
+        keys.path(),
+        "t",
+    );
+    let away = format!("postgres://u:hidden@127.0.0.1:{nowhere}/db");
+    let no_database = configuration("monitor", nats.url(), &away, base, keys.path(), "t");
+    let (bus, store) = tokio::join!(
+        tokio::time::timeout(GIVE_UP_WAIT, syncline_coordinator::run(no_nats, CancellationToken::new())),
+        tokio::time::timeout(GIVE_UP_WAIT, syncline_monitor::run(no_database, CancellationToken::new())),
+    );
+    for (ended, what, variable) in [(bus, "NATS", "SYNCLINE_NATS_URL"), (store, "PostgreSQL", "SYNCLINE_DATABASE_URL")] {
+        let error = format!("{:#}", ended.expect("it gives up").expect_err("it cannot start"));
+        assert!(
+            error.contains(what) && error.contains(variable) && error.contains("Start"),
+            "{error}"
+        );
+        assert!(!error.contains("hidden"), "no password: {error}");
+    }
+}
