@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use arrow_array::RecordBatch;
+use arrow_array::{Array, RecordBatch, StringArray};
 use bytes::Bytes;
 use syncline_batch::{BATCH_BYTES_MAX, SealingKey, seal_data_with_digest, seal_end};
 use syncline_bus::{Audience, BusError};
@@ -53,12 +53,22 @@ impl Publishing<'_> {
         ))
     }
 
-    /// Seals rows; `None` when they do not fit one message and there is more than one row to split.
+    /// Seals rows; `None` when they do not fit one message and there is more than one row to split. A single row that does
+    /// not fit is refused before anything is recorded of it.
     pub fn seal(&self, seq: i32, rows: &RecordBatch) -> Result<Option<Sealed>, StageError> {
         let (bytes, digest) = seal_data_with_digest(&self.key, &self.name(seq)?, rows, &self.digest_key)
             .map_err(|e| StageError::new(ErrorCode::Internal, e.to_string()))?;
-        if bytes.len() > BATCH_BYTES_MAX && rows.num_rows() > 1 {
-            return Ok(None);
+        if bytes.len() > BATCH_BYTES_MAX {
+            if rows.num_rows() > 1 {
+                return Ok(None);
+            }
+            let message = format!(
+                "record {} of {} takes {} bytes sealed; a message holds {BATCH_BYTES_MAX}",
+                key(rows).unwrap_or("without id"),
+                self.work.object()?,
+                bytes.len()
+            );
+            return Err(StageError::new(ErrorCode::RecordTooLarge, message));
         }
         Ok(Some(Sealed {
             rows: rows.num_rows(),
@@ -123,4 +133,10 @@ impl Publishing<'_> {
             digest: [0; 32],
         })
     }
+}
+
+/// The first row's record id, which may be told, unlike any other value.
+fn key(rows: &RecordBatch) -> Option<&str> {
+    let ids = rows.column_by_name("Id")?.as_any().downcast_ref::<StringArray>()?;
+    ids.iter().next().flatten()
 }

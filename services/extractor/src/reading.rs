@@ -24,8 +24,10 @@ use crate::store::{self, GenerationRow};
 
 /// Wire bytes per batch: compressed and sealed they come to a third of it, well below a message's bound.
 const BATCH_WIRE_BYTES_MAX: usize = 2 * 1024 * 1024;
-/// Records per page that are asked for; a page is what a crash makes read again (fact sheet, 3.1: 50k to 250k).
+/// Records per page that are asked for; a page is what a crash makes read again.
 const PAGE_RECORDS: u32 = 50_000;
+/// Readings of one object that may be lost before that is an error.
+pub const GENERATIONS_MAX: i32 = 8;
 const POLL_MIN: Duration = Duration::from_millis(50);
 const POLL_MAX: Duration = Duration::from_secs(10);
 /// A job that is still running after this long gives the lease back; it is looked at again later.
@@ -53,6 +55,9 @@ impl Default for Limits {
         }
     }
 }
+
+/// State of a generation whose end marker is published.
+const DONE: &str = "done";
 
 /// The stage.
 pub struct Reading {
@@ -137,6 +142,8 @@ impl Reading {
         loop {
             match source.state(handle).await? {
                 GenerationState::Ready { records } => return Ok(Some(records)),
+                // It stays failed however often it is asked; another job may fare better.
+                GenerationState::Failed(error) if error.can_retry() => return Err(Broken::Lost(error.to_string())),
                 GenerationState::Failed(error) => return Err(error.into()),
                 GenerationState::Running if started.elapsed() > self.limits.job_wait || work.stop.is_cancelled() => return Ok(None),
                 GenerationState::Running => tokio::time::sleep(pause).await,
@@ -150,6 +157,11 @@ impl Reading {
         let query = self.query(plan, object);
         let generation = self.generation(work, &source, &query).await?;
         let handle = Generation(generation.handle.clone());
+        if generation.state == DONE {
+            // Only the report is missing. The query job may be gone by now, and that is no loss.
+            close(&source, &handle).await;
+            return Ok(Outcome::Done { with_errors: false });
+        }
         let Some(expected) = self.ready(work, &source, &handle).await? else {
             return Ok(if work.stop.is_cancelled() {
                 Outcome::Stopped
@@ -180,10 +192,7 @@ impl Reading {
         };
         let outcome = pages.read().await?;
         if matches!(outcome, Outcome::Done { .. }) {
-            // Left behind it expires by itself after some days.
-            if let Err(error) = source.close(&pages.handle).await {
-                tracing::warn!(%error, "a finished query job could not be deleted");
-            }
+            close(&source, &pages.handle).await;
         }
         Ok(outcome)
     }
@@ -206,6 +215,10 @@ impl Stage for Reading {
                     work.lease.guard(&mut tx).await?;
                     store::generation_state(&mut tx, work.run(), name, newest.generation, "lost").await?;
                     tx.commit().await?;
+                    if newest.generation + 1 >= GENERATIONS_MAX {
+                        let message = format!("the source lost {GENERATIONS_MAX} readings of {name}, the last one because: {why}");
+                        return Err(StageError::new(ErrorCode::Internal, message));
+                    }
                 }
                 Ok(Outcome::Yielded {
                     reason: "the reading was lost and begins again".to_owned(),
@@ -239,9 +252,6 @@ impl Pages<'_> {
     }
 
     async fn read(&mut self) -> Result<Outcome, Broken> {
-        if self.generation.state == "done" {
-            return Ok(Outcome::Done { with_errors: false });
-        }
         loop {
             let cursor = self.generation.cursor.clone();
             match self.page(cursor.as_deref()).await? {
@@ -276,10 +286,6 @@ impl Pages<'_> {
                 }
                 let seq = first + place;
                 let known = recorded.get(&place);
-                if known.is_some_and(|k| k.published && usize::try_from(k.records).ok() == Some(piece.num_rows())) {
-                    place += 1;
-                    continue;
-                }
                 let Some(sealed) = self.publishing.seal(seq, &piece)? else {
                     split(piece, &mut pieces);
                     continue;
@@ -287,6 +293,10 @@ impl Pages<'_> {
                 match known {
                     Some(k) if k.seq != seq || k.digest != sealed.digest => {
                         return Err(Broken::Lost(format!("batch {seq} has another content than was recorded")));
+                    }
+                    Some(k) if k.published => {
+                        place += 1;
+                        continue;
                     }
                     Some(_) => {}
                     None => self.publishing.record(seq, cursor, place, &sealed).await?,
@@ -354,7 +364,7 @@ impl Pages<'_> {
         }
         let mut tx = self.reading.platform.db.begin().await?;
         self.publishing.work.lease.guard(&mut tx).await?;
-        store::generation_state(&mut tx, self.run(), &object, self.generation.generation, "done").await?;
+        store::generation_state(&mut tx, self.run(), &object, self.generation.generation, DONE).await?;
         tx.commit().await?;
         self.tell().await?;
         Ok(PageEnd::Next(None))
@@ -389,6 +399,13 @@ impl Pages<'_> {
         }
         self.told = Instant::now();
         Ok(())
+    }
+}
+
+/// Lets the source forget a reading. Left behind it expires by itself after some days.
+async fn close(source: &Salesforce, handle: &Generation) {
+    if let Err(error) = source.close(handle).await {
+        tracing::warn!(%error, "a finished query job could not be deleted");
     }
 }
 

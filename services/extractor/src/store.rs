@@ -101,7 +101,6 @@ pub async fn generation_advance(
 /// A recorded batch of the page that is being read.
 pub struct BatchRow {
     pub seq: i32,
-    pub records: i32,
     pub digest: Vec<u8>,
     pub published: bool,
 }
@@ -115,7 +114,7 @@ pub async fn batch_page(
     cursor: Option<&str>,
 ) -> Result<BTreeMap<i32, BatchRow>, sqlx::Error> {
     let rows = sqlx::query(
-        "select place, seq, records, digest, published from batch
+        "select place, seq, digest, published from batch
          where run = $1 and object = $2 and partition = $3 and generation = $4 and cursor is not distinct from $5 and place >= 0",
     )
     .bind(run.as_str())
@@ -132,9 +131,8 @@ pub async fn batch_page(
                 r.get(0),
                 BatchRow {
                     seq: r.get(1),
-                    records: r.get(2),
-                    digest: r.get(3),
-                    published: r.get(4),
+                    digest: r.get(2),
+                    published: r.get(3),
                 },
             )
         })
