@@ -19,10 +19,12 @@ pub enum KeyError {
     Form { name: &'static str },
 }
 
+type Found = Result<Zeroizing<[u8; 32]>, KeyError>;
+
 /// The keys that were found. A key that a service does not ask for need not be there.
 #[derive(Clone, Default)]
 pub struct Keys {
-    found: Vec<(&'static str, Result<Zeroizing<[u8; 32]>, KeyError>)>,
+    found: Vec<(&'static str, Found)>,
 }
 
 impl std::fmt::Debug for Keys {

@@ -101,7 +101,7 @@ async fn done_work_is_reported_once_and_an_invitation_to_it_repeats_the_report()
         with_errors: true,
     });
     bench.invite("extract").await;
-    assert_eq!(bench.facts(1).await, [done.clone()]);
+    assert_eq!(bench.facts(1).await, std::slice::from_ref(&done));
     bench.invite("extract").await;
     assert_eq!(bench.facts(2).await, [done.clone(), done]);
     assert_eq!(stage.calls(), 1);
