@@ -22,7 +22,8 @@ struct Header {
     id: Option<usize>,
     created: Option<usize>,
     error: Option<usize>,
-    echoed: Vec<(usize, FieldType)>,
+    /// A job that never began echoes no columns, and has no rows to miss them.
+    echoed: Result<Vec<(usize, FieldType)>, ConnectError>,
 }
 
 /// Decodes `successfulResults`, `failedResults` or `unprocessedrecords`.
@@ -71,7 +72,7 @@ impl Decode for ResultDecoder {
                 return Err(ConnectError::new(ErrorCode::BadAnswer, message));
             }
             let cell = |at: Option<usize>| at.and_then(|at| record.cell(at)).unwrap_or_default();
-            for (at, field_type) in &header.echoed {
+            for (at, field_type) in header.echoed.as_ref().map_err(Clone::clone)? {
                 self.hasher.cell(*field_type, record.cell(*at));
             }
             self.rows.push(ResultRow {
@@ -115,10 +116,7 @@ fn read_header(kind: ResultKind, columns: &[Column], line: Record<'_>) -> Result
             ResultKind::Failed => Some(needed("sf__Error")?),
             ResultKind::Successful | ResultKind::Unprocessed => None,
         },
-        echoed: columns
-            .iter()
-            .map(|c| Ok((needed(c.name.as_str())?, c.field_type)))
-            .collect::<Result<_, ConnectError>>()?,
+        echoed: columns.iter().map(|c| Ok((needed(c.name.as_str())?, c.field_type))).collect(),
     })
 }
 
@@ -208,9 +206,9 @@ mod tests {
         let columns = [column("Name", FieldType::String, 0)];
         for (kind, body) in [
             (ResultKind::Successful, "\"sf__Id\",\"Name\"\n"),
-            (ResultKind::Successful, "\"sf__Id\",\"sf__Created\"\n"),
+            (ResultKind::Successful, "\"sf__Id\",\"sf__Created\"\n\"003A\",\"true\"\n"),
             (ResultKind::Failed, "\"sf__Id\",\"Name\"\n"),
-            (ResultKind::Unprocessed, "\"Other\"\n"),
+            (ResultKind::Unprocessed, "\"Other\"\n\"a\"\n"),
             (ResultKind::Unprocessed, "\"Name\"\n\"a\",\"b\"\n"),
             (ResultKind::Unprocessed, "\"Name\"\n\"a"),
         ] {
@@ -230,6 +228,14 @@ mod tests {
         let rows = decode(ResultKind::Failed, &columns, body.as_bytes(), 1).unwrap();
         let refusal = rows.first().and_then(|r| r.refusal.clone()).unwrap();
         assert_eq!((refusal.code, refusal.fields), (ErrorCode::DataFormat, vec!["Name".to_owned()]));
+    }
+
+    #[test]
+    fn results_of_a_job_that_never_began_are_empty() {
+        let columns = [column("Name", FieldType::String, 0)];
+        for header in ["\"sf__Id\",\"sf__Created\"\n", "\"sf__Id\",\"sf__Created\",\n"] {
+            assert_eq!(decode(ResultKind::Successful, &columns, header.as_bytes(), 1), Ok(Vec::new()));
+        }
     }
 
     #[test]
