@@ -247,3 +247,72 @@ async fn an_entry_that_an_earlier_run_left_is_settled_in_that_runs_books() {
         .unwrap();
     assert_eq!(inserted, ROWS as i64);
 }
+
+#[tokio::test]
+async fn a_job_that_an_administrator_aborted_before_it_began_is_made_again() {
+    let (mut bench, names) = published().await;
+    bench.kill_at("Account", "load_pass_1", "PATCH", "/jobs/ingest/750").await;
+    let job = bench.text("select job from journal").await;
+    syncline_connect::Target::abort_job(&bench.target(), &job).await.unwrap();
+    finishes(&bench, &names).await;
+}
+
+#[tokio::test]
+async fn a_stopping_run_aborts_the_job_that_is_under_way() {
+    let mut bench = Bench::with_org(
+        vec![accounts()],
+        syncline_salesforce_simulator::OrgConfig {
+            job_latency_ms: 3_000,
+            ..Default::default()
+        },
+    )
+    .await;
+    bench.publish_all("Account", &some_accounts(0, 10)).await;
+    bench.kill_at("Account", "load_pass_1", "GET", "/jobs/ingest/750").await;
+    assert!(matches!(bench.step("", "settle").await, Ok(Outcome::Stopped)));
+    assert_eq!(bench.org.count("Account"), 0, "it was aborted in time");
+    assert_eq!(bench.number("select count(*) from journal where state <> 'settled'").await, 0);
+    assert!(!bench.done("Account", "load_pass_1").await);
+    assert_eq!(bench.org.count("Account"), 10);
+}
+
+/// A second run that changes half of the records, killed at a request; whether the org then forgets its jobs.
+async fn update_killed(method: &str, path: &str, forget_jobs: bool) {
+    let mut bench = Bench::start(vec![accounts()]).await;
+    bench.publish_all("Account", &some_accounts(0, 20)).await;
+    assert!(!bench.done("Account", "load_pass_1").await);
+    bench.next_run();
+    let mut rows = some_accounts(0, 20);
+    rows.iter_mut().take(10).for_each(|r| r[2] = Some("Paris".to_owned()));
+    bench.publish_all("Account", &rows).await;
+    bench.kill_at("Account", "load_pass_1", method, path).await;
+    if forget_jobs {
+        bench.org.state.ingest_jobs().clear();
+    }
+    assert!(!bench.done("Account", "load_pass_1").await, "{method} {path}: the books balance");
+    let books = bench.books("Account").await;
+    assert_eq!(
+        (books.inserted, books.updated, books.unchanged),
+        (0, 10, 10),
+        "{method} {path}: {books:?}"
+    );
+    assert_eq!(bench.values("Account", "BillingCity").iter().filter(|c| *c == "Paris").count(), 10);
+    assert_eq!(bench.org.count("Account"), 20);
+}
+
+#[tokio::test]
+async fn an_update_that_dies_anywhere_is_finished_by_the_next_loader() {
+    for (method, path) in [
+        ("POST", "/jobs/ingest"),
+        ("PATCH", "/jobs/ingest/750"),
+        ("GET", "/jobs/ingest/750"),
+        ("DELETE", "/jobs/ingest/750"),
+    ] {
+        update_killed(method, path, false).await;
+    }
+}
+
+#[tokio::test]
+async fn an_update_whose_results_are_gone_is_written_again() {
+    update_killed("GET", "successfulResults", true).await;
+}

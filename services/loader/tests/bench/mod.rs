@@ -338,6 +338,11 @@ impl Bench {
         sqlx::query_scalar(sql).fetch_one(&self.platform.db).await.unwrap()
     }
 
+    /// A text out of the loader's schema.
+    pub async fn text(&self, sql: &'static str) -> String {
+        sqlx::query_scalar(sql).fetch_one(&self.platform.db).await.unwrap()
+    }
+
     /// Target key of a source key.
     pub async fn target_key(&self, object: &str, key: &str) -> Option<String> {
         sqlx::query_scalar("select target_key from ledger join link on link.id = ledger.link where source_object = $1 and source_key = $2")
