@@ -144,10 +144,8 @@ impl Desk {
 /// Ids of a generation's rows in order; panics if a batch is there twice or out of place.
 fn ids(raw: &[(BatchName, Body)], generation: u32) -> Vec<String> {
     let mut found = Vec::new();
-    let mut next = 0;
-    for (name, body) in raw.iter().filter(|(n, _)| n.generation == generation) {
+    for (next, (name, body)) in (0..).zip(raw.iter().filter(|(n, _)| n.generation == generation)) {
         assert_eq!(name.seq, next, "batches have no gaps and no doubles");
-        next += 1;
         if let Body::Data { rows, .. } = body {
             let column = rows.column(0).as_any().downcast_ref::<StringArray>().unwrap();
             found.extend(column.iter().flatten().map(str::to_owned));

@@ -115,9 +115,9 @@ impl Masking {
                     let (masked, found) = mask.mask_column(text);
                     let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
                     counts.push(FieldCount {
-                        masked: number(found.masked as u64),
-                        empty: number(found.null as u64),
-                        unchanged: number(found.unchanged as u64),
+                        masked: number(found.masked),
+                        empty: number(found.null),
+                        unchanged: number(found.unchanged),
                         ..count(field)
                     });
                     Arc::new(masked)
