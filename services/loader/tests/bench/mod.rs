@@ -153,6 +153,15 @@ impl Bench {
             .unwrap();
     }
 
+    /// Lets a step that is done be done once more.
+    pub async fn reopen(&self, step: &str) {
+        sqlx::query("update task set state = 'open' where step = $1")
+            .bind(step)
+            .execute(&self.platform.db)
+            .await
+            .unwrap();
+    }
+
     /// One step under a lease, concluded as the worker concludes it.
     pub async fn step(&self, object: &str, step: &str) -> Result<Outcome, StageError> {
         let work = self.lease(object, step).await;
@@ -300,7 +309,7 @@ impl Bench {
         RecordBatch::try_from_iter_with_nullable(columns.map(|(n, c)| (n, c, true))).unwrap()
     }
 
-    /// The books: inserted, updated, unchanged, refused, parked.
+    /// The books as they stand in the loader's tables.
     pub async fn books(&self, object: &str) -> Books {
         let count = sqlx::query("select inserted, updated, unchanged, deleted, references_resolved, references_deferred, references_nulled, jobs from object_count where run = $1 and object = $2")
             .bind(self.run().as_str())
