@@ -152,13 +152,14 @@ impl Stage for Transforming {
                 self.tell(work).await?;
                 return outcome;
             }
+            // Asked after every group, so that the end is not found only by waiting in vain.
+            if store::is_complete(&self.platform.db, work.run(), &name).await? {
+                self.platform.bus.forget_batches("masker", Audience::Raw, work.run(), &name).await?;
+                self.tell(work).await?;
+                return Ok(Outcome::Done { with_errors: false });
+            }
             match ran {
                 RunOnce::Handled(_) => last_work = Instant::now(),
-                RunOnce::Idle if store::is_complete(&self.platform.db, work.run(), &name).await? => {
-                    self.platform.bus.forget_batches("masker", Audience::Raw, work.run(), &name).await?;
-                    self.tell(work).await?;
-                    return Ok(Outcome::Done { with_errors: false });
-                }
                 RunOnce::Idle if last_work.elapsed() > self.limits.idle_max => {
                     return Ok(Outcome::Yielded {
                         reason: "nothing extracted yet".to_owned(),

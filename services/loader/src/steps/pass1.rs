@@ -62,16 +62,17 @@ pub async fn run(context: &Context) -> Result<Outcome, StageError> {
         if let Some(error) = failure {
             return Err(error);
         }
+        // Asked after every group, so that the end is not found only by waiting in vain.
+        if is_complete(context).await? {
+            bus.forget_batches("loader", Audience::Clean, context.work.run(), context.name())
+                .await?;
+            let with_errors = store::outcomes::any(&context.platform.db, context.run_number, context.link).await?;
+            return Ok(Outcome::Done {
+                with_errors: with_errors || !balanced(context).await?,
+            });
+        }
         match ran {
             RunOnce::Handled(_) => last_work = Instant::now(),
-            RunOnce::Idle if is_complete(context).await? => {
-                bus.forget_batches("loader", Audience::Clean, context.work.run(), context.name())
-                    .await?;
-                let with_errors = store::outcomes::any(&context.platform.db, context.run_number, context.link).await?;
-                return Ok(Outcome::Done {
-                    with_errors: with_errors || !balanced(context).await?,
-                });
-            }
             RunOnce::Idle if last_work.elapsed() > IDLE_MAX => {
                 return Ok(Outcome::Yielded {
                     reason: "no clean batches yet".to_owned(),
