@@ -1,5 +1,8 @@
 //! A database of one's own on the shared PostgreSQL server.
 
+use std::sync::mpsc;
+use std::time::Duration;
+
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use url::Url;
 use uuid::Uuid;
@@ -58,16 +61,23 @@ impl Drop for TestDatabase {
     }
 }
 
+/// How long a `Drop` waits for its clean-up. It blocks the test's runtime, and so whoever is just logging in to the
+/// server through it; `drop database` in turn waits for every such session (up to its authentication timeout of a
+/// minute). What takes longer goes on without us: the server finishes a statement whose client has left.
+const CLEAN_UP_WAIT: Duration = Duration::from_secs(2);
+
 /// Runs clean-up from a `Drop`, inside a runtime or not: on a thread and runtime of its own. Failures are ignored, the
 /// servers themselves are thrown away in the end.
 pub(crate) fn blocking<T, E, F>(work: F)
 where
     F: Future<Output = Result<T, E>> + Send + 'static,
 {
-    let done = std::thread::spawn(move || {
+    let (finished, wait) = mpsc::channel::<()>();
+    std::thread::spawn(move || {
         if let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() {
             runtime.block_on(work).ok();
         }
+        finished.send(()).ok();
     });
-    done.join().ok();
+    wait.recv_timeout(CLEAN_UP_WAIT).ok();
 }

@@ -1,11 +1,13 @@
 //! The test bench against its own real servers.
 #![allow(clippy::unwrap_used)]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::TryStreamExt;
 use sqlx::{Connection, PgConnection};
 use syncline_testkit::{FaultProxy, TestDatabase, TestPrefix, eventually, servers};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 async fn database_exists(name: &str) -> bool {
     let mut admin = PgConnection::connect(&servers().database_url).await.unwrap();
@@ -109,4 +111,30 @@ fn a_missing_server_fails_the_test_that_needs_it() {
         .unwrap();
     assert!(!output.status.success());
     assert!(String::from_utf8_lossy(&output.stdout).contains("1 failed"));
+}
+
+#[tokio::test]
+async fn a_session_that_hangs_in_its_login_does_not_hold_up_the_end_of_a_test() {
+    let database = TestDatabase::create().await;
+    let name = database.name().to_owned();
+    let (_, host) = servers().database_url.rsplit_once('@').unwrap();
+    let mut stream = TcpStream::connect(host.split('/').next().unwrap()).await.unwrap();
+    // StartupMessage: length, protocol 3.0, parameters (PostgreSQL documentation, 54.7).
+    let mut startup = vec![0, 0, 0, 0, 0, 3, 0, 0];
+    startup.extend_from_slice(format!("user\0syncline\0database\0{name}\0\0").as_bytes());
+    startup[3] = u8::try_from(startup.len()).unwrap();
+    stream.write_all(&startup).await.unwrap();
+    assert_eq!(stream.read_u8().await.unwrap(), b'R', "asked for a password, which never comes");
+    let begin = Instant::now();
+    drop(database);
+    assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+    drop(stream);
+    eventually(Duration::from_secs(10), || async {
+        if database_exists(&name).await {
+            Err("it is still there")
+        } else {
+            Ok(())
+        }
+    })
+    .await;
 }
