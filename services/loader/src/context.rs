@@ -17,6 +17,7 @@ use syncline_runtime::{Platform, StageError};
 use syncline_salesforce::Salesforce;
 
 use crate::hashing::HashKeys;
+use crate::recent::RecentKeys;
 use crate::store::{self, LinkKey};
 
 /// First and longest pause between looks at a job. The first is short, because small jobs are done at once.
@@ -38,10 +39,12 @@ pub struct Context {
     pub digester: RowDigester,
     pub hash_keys: HashKeys,
     pub clean: SealingKey,
+    /// Keys that this process wrote in this run.
+    pub recent: Arc<RecentKeys>,
 }
 
 impl Context {
-    pub async fn new(platform: &Platform, plans: &Plans, work: &Work) -> Result<Self, StageError> {
+    pub async fn new(platform: &Platform, plans: &Plans, recent: &Arc<RecentKeys>, work: &Work) -> Result<Self, StageError> {
         let pinned = plans.get(work.run()).await?;
         let name = work.object()?;
         let object = pinned.plan.object(name.as_str()).cloned();
@@ -70,6 +73,7 @@ impl Context {
             digester: RowDigester::new(blake3::derive_key("syncline 2026 row digest", &digest_key)),
             hash_keys: HashKeys::new(&digest_key),
             clean: plans.clean_key(work.run()).await?,
+            recent: Arc::clone(recent),
             platform: platform.clone(),
             work: work.clone(),
             object,

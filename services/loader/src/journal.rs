@@ -273,6 +273,11 @@ async fn commit(context: &Context, row: &EntryRow, mut outcomes: Outcomes) -> Re
     }
     store::counts::add(&mut tx, &run, &object, &count).await?;
     tx.commit().await?;
+    if is_new && step == Step::LoadPass1 {
+        context
+            .recent
+            .add(&run, &outcomes.written.source_keys, &outcomes.written.target_keys);
+    }
     if let Some(job) = &row.job
         && let Err(error) = context.target.delete_job(job).await
     {

@@ -13,6 +13,7 @@ mod claims;
 mod context;
 mod hashing;
 mod journal;
+mod recent;
 mod references;
 mod results;
 mod steps;

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use ahash::AHashMap;
 use arrow_array::cast::AsArray;
 use arrow_array::{RecordBatch, StringArray};
-use syncline_domain::plan::FieldPlan;
+use syncline_domain::plan::{FieldPlan, FieldRole};
 use syncline_runtime::StageError;
 
 use crate::context::Context;
@@ -52,6 +52,13 @@ impl Cache {
     }
 }
 
+/// The owner of records that belong to nobody whom the target has. Owners are the references that the target neither
+/// leaves null nor requires: it defaults them.
+fn default_owner<'a>(context: &'a Context, field: &FieldPlan) -> Option<&'a str> {
+    let defaulted = matches!(&field.role, FieldRole::Reference(r) if !r.required && r.to.is_empty()) && !field.nillable;
+    context.plan().default_owner.as_deref().filter(|_| defaulted)
+}
+
 impl References {
     /// Makes sure that every key of these columns that can be resolved is in reach of [`References::get`].
     pub async fn load(&mut self, context: &Context, rows: &RecordBatch, fields: &[&FieldPlan]) -> Result<(), StageError> {
@@ -74,7 +81,8 @@ impl References {
     }
 
     async fn look_up(&mut self, context: &Context, fields: &[&FieldPlan], columns: &[HashSet<&str>]) -> Result<(), StageError> {
-        for (field, keys) in fields.iter().zip(self.cache.missing(columns)) {
+        for (field, mut keys) in fields.iter().zip(self.cache.missing(columns)) {
+            self.cache.keys.extend(context.recent.take(context.work.run(), &mut keys));
             if !keys.is_empty() {
                 let found = store::ledger::resolve(&context.platform.db, &context.links_of(field), &keys).await?;
                 self.cache.keys.extend(found);
@@ -93,9 +101,15 @@ impl References {
             .map(String::as_str)
     }
 
-    /// A column of references as target keys; null where there is none or it cannot be resolved.
-    pub fn column(&self, context: &Context, column: &StringArray) -> StringArray {
-        column.iter().map(|key| key.and_then(|k| self.get(context, k))).collect()
+    /// What is written for a source key: its target key, else the default owner where the target would fill in an owner
+    /// by itself, else null.
+    pub fn written<'a>(&'a self, context: &'a Context, field: &FieldPlan, key: &str) -> Option<&'a str> {
+        self.get(context, key).or_else(|| default_owner(context, field))
+    }
+
+    /// A column of references as they are written.
+    pub fn column(&self, context: &Context, field: &FieldPlan, column: &StringArray) -> StringArray {
+        column.iter().map(|key| key.and_then(|k| self.written(context, field, k))).collect()
     }
 }
 

@@ -9,6 +9,8 @@ mod prepare;
 mod settle;
 mod verify;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use sqlx::PgConnection;
 use syncline_domain::ErrorCode;
@@ -18,12 +20,14 @@ use syncline_runtime::worker::{Stage, Work};
 use syncline_runtime::{Outcome, Platform, StageError, outbox};
 
 use crate::context::Context;
+use crate::recent::RecentKeys;
 use crate::telling;
 
 /// The stage.
 pub struct Loading {
     platform: Platform,
     plans: Plans,
+    recent: Arc<RecentKeys>,
 }
 
 impl Loading {
@@ -34,6 +38,7 @@ impl Loading {
         Ok(Self {
             platform: platform.clone(),
             plans: Plans::new(platform),
+            recent: Arc::default(),
         })
     }
 }
@@ -42,14 +47,14 @@ impl Loading {
 impl Stage for Loading {
     async fn work(&self, work: &Work) -> Result<Outcome, StageError> {
         if work.lease.task.step == "settle" {
-            return settle::run(&self.platform, &self.plans, work).await;
+            return settle::run(&self.platform, &self.plans, &self.recent, work).await;
         }
         let step = work
             .lease
             .task
             .step()
             .ok_or_else(|| StageError::new(ErrorCode::Internal, "the invitation names an unknown step"))?;
-        let context = Context::new(&self.platform, &self.plans, work).await?;
+        let context = Context::new(&self.platform, &self.plans, &self.recent, work).await?;
         let outcome = match step {
             Step::Clear => clear::run(&context).await,
             Step::LoadPass1 => pass1::run(&context).await,
@@ -68,7 +73,7 @@ impl Stage for Loading {
         if work.lease.task.object.is_none() {
             return Ok(());
         }
-        let context = Context::new(&self.platform, &self.plans, work).await?;
+        let context = Context::new(&self.platform, &self.plans, &self.recent, work).await?;
         for fact in telling::closing(&context).await? {
             outbox::event(&mut *tx, &work.event(fact)).await?;
         }

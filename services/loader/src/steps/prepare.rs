@@ -162,9 +162,12 @@ impl<'a> Rows<'a> {
     /// missing last time makes a difference.
     fn stands(&self, context: &Context, references: &References, row: usize, known: &Known) -> bool {
         let resolved = || {
-            let target = |(_, column): &(&FieldPlan, &'a StringArray)| {
+            let target = |(field, column): &(&FieldPlan, &'a StringArray)| {
                 let column = *column;
-                column.is_valid(row).then(|| references.get(context, column.value(row))).flatten()
+                column
+                    .is_valid(row)
+                    .then(|| references.written(context, field, column.value(row)))
+                    .flatten()
             };
             context.hash_keys.references(self.direct.iter().map(target))
         };
@@ -255,7 +258,7 @@ impl<'a> Building<'a> {
             let taken = take(column, &indices, None).map_err(internal)?;
             resolved.insert(
                 field.target.as_str(),
-                Arc::new(references.column(self.context, taken.as_string::<i32>())),
+                Arc::new(references.column(self.context, field, taken.as_string::<i32>())),
             );
         }
         for column in &self.columns {

@@ -1,5 +1,7 @@
 //! Settling while a run stops: every open claim is taken to its end, whatever that is.
 
+use std::sync::Arc;
+
 use syncline_domain::{ErrorCode, ObjectName};
 use syncline_runtime::lease::{Lease, TaskId};
 use syncline_runtime::plans::Plans;
@@ -8,10 +10,11 @@ use syncline_runtime::{Outcome, Platform, StageError};
 
 use crate::context::Context;
 use crate::journal::{self, Passing};
+use crate::recent::RecentKeys;
 use crate::store;
 
 /// Settles what is open; the lease is then given back, because the run may stop and go on again.
-pub async fn run(platform: &Platform, plans: &Plans, work: &Work) -> Result<Outcome, StageError> {
+pub async fn run(platform: &Platform, plans: &Plans, recent: &Arc<RecentKeys>, work: &Work) -> Result<Outcome, StageError> {
     let open = store::journal::open_of_run(&platform.db, work.run()).await?;
     if open.is_empty() {
         return Ok(Outcome::Stopped);
@@ -35,7 +38,7 @@ pub async fn run(platform: &Platform, plans: &Plans, work: &Work) -> Result<Outc
             },
             ..work.clone()
         };
-        let mut context = Context::new(platform, plans, &looking).await?;
+        let mut context = Context::new(platform, plans, recent, &looking).await?;
         context.work = work.clone();
         journal::settle(&context, entry, Passing::LoadAgain).await?;
     }
