@@ -34,7 +34,7 @@ pub use steps::Loading;
 pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 
 /// Tasks that one process works on at a time; each holds at most one job's rows in memory.
-const TASKS_MAX: usize = 3;
+const TASKS_MAX: usize = 2;
 
 struct OpenEntries(Platform);
 

@@ -22,7 +22,7 @@ use crate::sweep;
 use crate::telling;
 
 /// Batches that make one target job: at some 2 MB of wire form each, well below a job's 100 MB.
-const GROUP_MAX: usize = 6;
+const GROUP_MAX: usize = 5;
 const IDLE_WAIT: Duration = Duration::from_millis(250);
 /// Without a batch for this long the lease is given back.
 const IDLE_MAX: Duration = Duration::from_secs(5);

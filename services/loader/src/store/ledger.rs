@@ -1,7 +1,8 @@
 //! The ledger's SQL: keys, contents, reservations.
 //!
 //! Look-ups by key are lateral with `offset 0`: the planner then always descends the whole index for each key. A plain
-//! join is planned by statistics that do not exist yet while the first run fills the tables, and turns quadratic.
+//! join is planned by statistics that do not exist yet while the first run fills the tables, and turns quadratic. So does
+//! `target_key is not null` inside of the lateral: it admits the partial index, which does not know the source key.
 
 use std::collections::{HashMap, HashSet};
 
@@ -57,13 +58,15 @@ pub async fn known(
 
 /// Target keys of source keys over several links (a reference may point to several objects).
 pub async fn resolve(db: impl PgExecutor<'_>, links: &[i64], keys: &[String]) -> Result<Vec<(String, String)>, sqlx::Error> {
-    let rows =
-        sqlx::query("select k.key, l.target_key from unnest($2::text[]) as k(key)
-         cross join lateral (select target_key from ledger where link = any($1) and source_key = k.key and target_key is not null offset 0) l")
-            .bind(links)
-            .bind(keys)
-            .fetch_all(db)
-            .await?;
+    let rows = sqlx::query(
+        "select k.key, l.target_key from unnest($2::text[]) as k(key)
+         cross join lateral (select target_key from ledger where link = any($1) and source_key = k.key offset 0) l
+         where l.target_key is not null",
+    )
+    .bind(links)
+    .bind(keys)
+    .fetch_all(db)
+    .await?;
     Ok(rows.iter().map(|r| (r.get(0), r.get(1))).collect())
 }
 
@@ -276,8 +279,8 @@ pub async fn orphans(
 ) -> Result<Vec<(String, String)>, sqlx::Error> {
     let rows = sqlx::query(
         "select c.source_key, l.target_key from content c
-         cross join lateral (select target_key from ledger where link = $1 and source_key = c.source_key and target_key is not null offset 0) l
-         where c.link = $1 and c.sync = $2 and c.seen <> $3
+         cross join lateral (select target_key from ledger where link = $1 and source_key = c.source_key offset 0) l
+         where l.target_key is not null and c.link = $1 and c.sync = $2 and c.seen <> $3
            and not exists (select 1 from refusal r where r.run_number = $3 and r.link = $1 and r.source_key = c.source_key)
          order by c.source_key limit $4",
     )

@@ -260,9 +260,9 @@ pub async fn sample_get(
 ) -> Result<Vec<SampleRow>, sqlx::Error> {
     let rows = sqlx::query(
         "select s.source_key, l.target_key, s.fingerprints, c.sent, c.sent_update from sample s
-         cross join lateral (select target_key from ledger where link = $2 and source_key = s.source_key and target_key is not null offset 0) l
+         cross join lateral (select target_key from ledger where link = $2 and source_key = s.source_key offset 0) l
          cross join lateral (select sent, sent_update from content where link = $2 and sync = $3 and source_key = s.source_key offset 0) c
-         where s.run_number = $1 and s.link = $2 order by s.source_key limit $4",
+         where l.target_key is not null and s.run_number = $1 and s.link = $2 order by s.source_key limit $4",
     )
     .bind(run_number)
     .bind(link)
