@@ -467,7 +467,14 @@ spec:
         let text = "apiVersion: syncline.dev/v1\nkind: Connection\nmetadata: {name: production}\nspec:\n  type: salesforce\n  url: http://127.0.0.1:8080\n  auth:\n    flow: client_credentials\n    client_id: app\n    client_secret: {env: PROD_SECRET}\n";
         let documents = read_documents(text).expect("valid");
         assert!(matches!(documents.as_slice(), [Document::Connection(_)]));
-        for plain in ["hunter2", "1234567", "{hunter2: x}", "{env: hunter2, file: hunter2}", "[hunter2]", "{env: [hunter2]}"] {
+        for plain in [
+            "hunter2",
+            "1234567",
+            "{hunter2: x}",
+            "{env: hunter2, file: hunter2}",
+            "[hunter2]",
+            "{env: [hunter2]}",
+        ] {
             let e = read_documents(&text.replace("{env: PROD_SECRET}", plain)).expect_err("a plain secret is not accepted");
             assert!(e.message.contains("reference to a secret"), "{e}");
             assert!(!e.message.contains("hunter2") && !e.message.contains("1234567"), "{e}");
