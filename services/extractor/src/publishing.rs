@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use arrow_array::{Array, RecordBatch, StringArray};
 use bytes::Bytes;
-use syncline_batch::{BATCH_BYTES_MAX, SealingKey, seal_data_with_digest, seal_end};
+use syncline_batch::{BATCH_BYTES_MAX, SealingKey, seal_data, seal_data_with_digest, seal_end};
 use syncline_bus::{Audience, BusError};
 use syncline_domain::{BatchName, ErrorCode};
 use syncline_runtime::worker::Work;
@@ -62,19 +62,24 @@ impl Publishing<'_> {
             if rows.num_rows() > 1 {
                 return Ok(None);
             }
-            let message = format!(
-                "record {} of {} takes {} bytes sealed; a message holds {BATCH_BYTES_MAX}",
-                key(rows).unwrap_or("without id"),
-                self.work.object()?,
-                bytes.len()
-            );
-            return Err(StageError::new(ErrorCode::RecordTooLarge, message));
+            return Ok(Some(self.too_large(seq, rows, digest, bytes.len())?));
         }
         Ok(Some(Sealed {
             rows: rows.num_rows(),
             bytes,
             digest,
         }))
+    }
+
+    /// The batch of a record that fits no message: no row, and a note that names the record, so that it is counted and
+    /// listed as refused at the end of the pipeline.
+    fn too_large(&self, seq: i32, rows: &RecordBatch, digest: [u8; 32], bytes: usize) -> Result<Sealed, StageError> {
+        let internal = |e: &dyn std::fmt::Display| StageError::new(ErrorCode::Internal, e.to_string());
+        let id = key(rows).ok_or_else(|| internal(&"a record without an id is too large"))?;
+        tracing::warn!(object = %self.work.object()?, record = id, bytes, limit = BATCH_BYTES_MAX, "a record is too large and is refused");
+        let note = serde_json::to_vec(&serde_json::json!({ "too_large": [id] })).map_err(|e| internal(&e))?;
+        let bytes = seal_data(&self.key, &self.name(seq)?, &rows.slice(0, 0), &note).map_err(|e| internal(&e))?;
+        Ok(Sealed { rows: 1, bytes, digest })
     }
 
     /// Records the batch under the lease, before it is published.

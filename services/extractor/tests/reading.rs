@@ -456,21 +456,23 @@ async fn rows_that_do_not_fit_one_message_together_travel_in_more() {
 }
 
 #[tokio::test]
-async fn a_record_that_fits_no_message_stops_the_run_and_is_named_without_its_value() {
+async fn a_record_that_fits_no_message_is_named_in_a_batch_without_rows() {
     // Below and above what the bus itself would refuse.
     for bytes in [1_300_000, 1_393_500, 3_000_000] {
         let desk = Desk::with(LIMITS, OrgConfig::default(), huge_only).await;
-        let ids = huge(&desk, 1, bytes).await;
-        let error = desk.work().await.unwrap_err();
-        assert_eq!(error.code(), ErrorCode::RecordTooLarge, "{bytes}: {error}");
-        assert!(!error.code().entry().can_retry);
-        let text = error.to_string();
-        assert!(text.contains(&ids[0]) && text.contains("Contact") && text.len() < 300, "{text}");
-        assert_eq!(
-            desk.bench.number("select count(*) from batch").await,
-            0,
-            "refused before it is recorded"
-        );
+        let wanted = huge(&desk, 1, bytes).await;
+        desk.until_done().await;
+        let raw = desk.raw().await;
+        assert!(ids(&raw, 0).is_empty(), "its values do not travel");
+        assert_eq!(end(&raw, 0), (1, 1), "it is read all the same");
+        let stored = desk.bench.batches(Audience::Raw, &desk.contact).await;
+        assert!(stored.iter().all(|s| s.payload.len() < 100_000));
+        let note = |(_, body): &(BatchName, Body)| match body {
+            Body::Data { note, .. } => Some(String::from_utf8(note.clone()).unwrap()),
+            Body::End { .. } => None,
+        };
+        let notes: Vec<String> = raw.iter().filter_map(note).collect();
+        assert_eq!(notes, [format!("{{\"too_large\":[\"{}\"]}}", wanted[0])]);
         desk.bench.purge().await;
     }
 }

@@ -19,6 +19,9 @@ const ATTEMPTS_MAX: i32 = 6;
 pub struct Note {
     #[serde(default)]
     pub dead: u64,
+    /// Source keys of records that fit no message.
+    #[serde(default)]
+    pub too_large: Vec<String>,
     #[serde(default)]
     pub sample: BTreeMap<String, BTreeMap<String, String>>,
 }

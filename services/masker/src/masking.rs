@@ -141,6 +141,7 @@ impl Masking {
             note: Note {
                 read: rows.num_rows() as u64,
                 dead: 0,
+                too_large: Vec::new(),
                 sample: self.sample(rows),
             },
             rows: rows_out,

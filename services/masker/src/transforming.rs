@@ -17,7 +17,7 @@ use syncline_wire::event::run_event::Fact;
 use syncline_wire::event::{MaskTotals, StageTotals};
 
 use crate::masking::{FieldCount, Masking};
-use crate::note::Note;
+use crate::note::{Note, RawNote};
 use crate::store;
 
 /// Deliveries of one batch before it is set aside.
@@ -287,8 +287,14 @@ impl Context {
                 counts: Vec::new(),
                 end: Some((batches, records)),
             }),
-            Body::Data { rows, .. } => {
-                let masked = self.masking.mask(&rows)?;
+            Body::Data { rows, note } => {
+                let mut masked = self.masking.mask(&rows)?;
+                if !note.is_empty() {
+                    let raw: RawNote = serde_json::from_slice(&note)
+                        .map_err(|e| StageError::new(ErrorCode::Internal, format!("batch {name}: note: {e}")))?;
+                    masked.note.read += raw.too_large.len() as u64;
+                    masked.note.too_large = raw.too_large;
+                }
                 let records = masked.note.read;
                 Ok(Clean {
                     messages: self.seal(name, &masked.rows, &masked.note)?,
@@ -354,8 +360,14 @@ impl Context {
                 // Counts go with the first part, so that they count once; fingerprints with their rows, as there can be
                 // more of them than fit a message.
                 let (read, dead) = if part == 0 { (note.read, note.dead) } else { (0, 0) };
+                let too_large = if part == 0 { note.too_large.clone() } else { Vec::new() };
                 let sample = self.masking.sample_of(&slice, &note.sample);
-                let note = Note { read, dead, sample };
+                let note = Note {
+                    read,
+                    dead,
+                    too_large,
+                    sample,
+                };
                 let note = serde_json::to_vec(&note).map_err(|e| internal(&e))?;
                 let name = name.with_part(part, parts);
                 let sealed = Bytes::from(seal_data(&self.clean, &name, &slice, &note).map_err(|e| internal(&e))?);

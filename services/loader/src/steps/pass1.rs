@@ -316,6 +316,18 @@ impl Pass1<'_> {
             ..references
         };
         store::counts::add(&mut tx, context.work.run(), context.name(), &count).await?;
+        let mut too_large = Refused::default();
+        let refusal = Refusal {
+            code: ErrorCode::RecordTooLarge,
+            native: String::new(),
+            fields: Vec::new(),
+        };
+        group
+            .iter()
+            .flat_map(|o| &o.note.too_large)
+            .for_each(|key| too_large.push(key.clone(), &refusal));
+        let step = Step::LoadPass1.as_str();
+        store::outcomes::refused(&mut tx, context.run_number, context.link, step, "refused", &too_large).await?;
         for opened in group {
             store::outcomes::sample_insert(&mut tx, context.run_number, context.link, &opened.note.sample).await?;
             store::batches::claim_done(&mut tx, &opened.name, i64::try_from(opened.note.dead).unwrap_or(0)).await?;

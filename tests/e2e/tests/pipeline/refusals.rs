@@ -121,3 +121,60 @@ async fn ids(world: &World, soql: &str, field: &str) -> BTreeSet<String> {
     let rows: Vec<Value> = world.source.query(soql).await;
     rows.iter().map(|r| r[field].as_str().unwrap().to_owned()).collect()
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_fits_no_message_is_refused_and_the_rest_is_loaded() {
+    let world = World::start(500).await;
+    let id = world.source.query("SELECT Id FROM Lead LIMIT 1").await[0]["Id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    // Text that no compression makes small: past what a message holds.
+    let mut state = 1_u64;
+    let huge: String = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        char::from(b'!' + u8::try_from((state >> 40) % 90).unwrap())
+    })
+    .take(1_600_000)
+    .collect();
+    world
+        .source
+        .sim("PATCH", &format!("records/{id}"), json!({"Description": huge}))
+        .await;
+    let leads = world.source.count("Lead").await;
+    let report = world.run_to(&sync::refresh(), "completed_with_errors").await;
+    assert_balanced(&report);
+    assert_eq!((object(&report, "Lead").refused, object(&report, "Lead").inserted), (1, leads - 1));
+    let group = report.errors.iter().find(|e| e.object == "Lead").expect("it is listed");
+    assert_eq!((group.code.as_str(), group.count), ("DATA_TOO_LARGE_001", 1), "{group:?}");
+    assert_eq!(group.sample_ids, [id]);
+    assert_eq!(world.target.count("Lead").await, leads - 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_of_an_owner_who_is_not_in_the_target_fall_to_the_connections_user_and_verify() {
+    let world = World::start(500).await;
+    let owner = world.source.query("SELECT OwnerId FROM Account LIMIT 1").await[0]["OwnerId"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    world
+        .source
+        .sim(
+            "PATCH",
+            &format!("records/{owner}"),
+            json!({"Username": "nobody@elsewhere.example", "FederationIdentifier": "nobody"}),
+        )
+        .await;
+    let owned = world
+        .source
+        .query(&format!("SELECT Id FROM Account WHERE OwnerId = '{owner}'"))
+        .await
+        .len();
+    assert!(owned > 0);
+    let report = world.run_to(&sync::refresh(), "completed").await;
+    assert_balanced(&report);
+    let account = object(&report, "Account");
+    assert_eq!((account.references_wrong, account.values_different), (0, 0));
+    assert_eq!(account.references_nulled, owned as u64, "they are counted");
+}
