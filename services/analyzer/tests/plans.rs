@@ -331,21 +331,17 @@ fn what_is_unmatched_is_reported_only_where_it_is_used() {
 }
 
 #[test]
-fn outside_production_an_undecided_field_warns_and_the_others_are_still_masked() {
-    let mut facts = facts();
-    facts.source.org.kind = OrgKind::Sandbox;
-    let plan = plan(
-        spec("  objects:\n    - name: Contact\n  masking:\n    rules:\n      Contact:\n        Email: fake(email)\n"),
-        &facts,
-    );
-    assert!(plan.can_proceed(), "{:#?}", fatals(&plan));
-    let undecided = issues(&plan, ErrorCode::MaskUndecided);
-    assert!(undecided.iter().all(|i| i.severity == Severity::Warning) && !undecided.is_empty());
-    let contact = plan.object("Contact").unwrap();
-    assert_eq!(
-        contact.field("Email").unwrap().mask.as_ref().map(|m| m.strategy.as_str()),
-        Some("fake(email)")
-    );
+fn an_undecided_field_is_fatal_wherever_the_data_comes_from() {
+    // A full copy of production calls itself a sandbox and holds the same people.
+    for kind in [OrgKind::Production, OrgKind::Sandbox, OrgKind::Scratch, OrgKind::Developer] {
+        let mut facts = facts();
+        facts.source.org.kind = kind;
+        let rules = "  objects:\n    - name: Contact\n  masking:\n    rules:\n      Contact:\n        Email: fake(email)\n";
+        let plan = plan(spec(rules), &facts);
+        assert!(!plan.can_proceed());
+        let undecided = issues(&plan, ErrorCode::MaskUndecided);
+        assert!(undecided.iter().all(|i| i.severity == Severity::Fatal) && !undecided.is_empty());
+    }
 }
 
 #[test]
