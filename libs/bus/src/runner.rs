@@ -24,6 +24,8 @@ use crate::trace;
 
 /// A message that is neither acknowledged nor kept alive for this long is delivered again.
 pub const ACK_WAIT: Duration = Duration::from_secs(30);
+/// How long an acknowledgement is waited for to be confirmed.
+const ACK_CONFIRM_WAIT: Duration = Duration::from_secs(2);
 /// How long one pull waits for a message before it is renewed.
 const PULL_WAIT: Duration = Duration::from_secs(5);
 /// Pause after the server could not be asked.
@@ -46,7 +48,12 @@ impl Handled {
     pub(crate) async fn acknowledge(self, acker: &Acker) {
         // A lost acknowledgement leads to a redelivery, which every handler recognises.
         let _ = match self {
-            Self::Done => acker.ack().await,
+            // Confirmed, so that a consumer that is deleted next leaves nothing behind; a server that is away does not
+            // hold the work up for long.
+            Self::Done => match tokio::time::timeout(ACK_CONFIRM_WAIT, acker.double_ack()).await {
+                Ok(confirmed) => confirmed,
+                Err(_) => Ok(()),
+            },
             Self::Retry { after } => acker.ack_with(AckKind::Nak(Some(after))).await,
             Self::Dead => acker.ack_with(AckKind::Term).await,
         };

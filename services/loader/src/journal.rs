@@ -110,7 +110,9 @@ pub async fn carry_out(context: &Context, entry: i64, job: Job, passing: Passing
         return Err(overtaken());
     }
     target.close_job(&id).await?;
-    settle(context, entry, passing).await
+    // Settled by somebody else, its outcomes are in the ledger and not in our hands: the rows are looked at again, or a row
+    // that was left unprocessed would pass for written.
+    settle(context, entry, passing).await?.ok_or_else(overtaken)
 }
 
 fn overtaken() -> StageError {
@@ -128,14 +130,14 @@ pub async fn settle_left_behind(context: &Context) -> Result<(), StageError> {
     Ok(())
 }
 
-/// Learns from the target what became of an entry and records it. Idempotent.
-pub async fn settle(context: &Context, entry: i64, passing: Passing) -> Result<Settled, StageError> {
+/// Learns from the target what became of an entry and records it. Idempotent; `None` when somebody else has done it.
+pub async fn settle(context: &Context, entry: i64, passing: Passing) -> Result<Option<Settled>, StageError> {
     let db = &context.platform.db;
     let Some(row) = store::journal::get(db, entry).await? else {
-        return Ok(Settled::default());
+        return Ok(None);
     };
     if row.state == "settled" {
-        return Ok(Settled::default());
+        return Ok(None);
     }
     let outcome = match &row.job {
         // The job's id was never stored: if it exists, it is open and empty, and the sweep will abort it.
@@ -151,7 +153,7 @@ pub async fn settle(context: &Context, entry: i64, passing: Passing) -> Result<S
             Err(StageError::Connect(error)) if error.gone => {
                 // Whoever settled the entry meanwhile (the worker of a run that is stopping) has deleted the job.
                 if store::journal::get(db, entry).await?.is_none_or(|now| now.state == "settled") {
-                    return Ok(Settled::default());
+                    return Ok(None);
                 }
                 gone(context, &row, job)?
             }
@@ -217,7 +219,7 @@ async fn finish(context: &Context, job: &str) -> Result<JobStatus, StageError> {
 }
 
 /// Records the outcomes and closes the entry in one transaction, in the books of the run that made it.
-async fn commit(context: &Context, row: &EntryRow, mut outcomes: Outcomes) -> Result<Settled, StageError> {
+async fn commit(context: &Context, row: &EntryRow, mut outcomes: Outcomes) -> Result<Option<Settled>, StageError> {
     let internal = |e: String| StageError::new(ErrorCode::Internal, e);
     let object = ObjectName::new(row.object.as_str()).map_err(|e| internal(e.to_string()))?;
     let run = RunId::new(row.run.as_str()).map_err(|e| internal(e.to_string()))?;
@@ -227,7 +229,7 @@ async fn commit(context: &Context, row: &EntryRow, mut outcomes: Outcomes) -> Re
     let mut tx = context.platform.db.begin().await?;
     context.work.lease.guard(&mut tx).await?;
     if !store::journal::settled(&mut tx, row.entry).await? {
-        return Ok(Settled::default());
+        return Ok(None);
     }
     let mut count = ObjectCount {
         jobs: i64::from(row.job.is_some()),
@@ -283,11 +285,11 @@ async fn commit(context: &Context, row: &EntryRow, mut outcomes: Outcomes) -> Re
     {
         tracing::debug!(job, %error, "a finished job could not be deleted; it expires by itself");
     }
-    Ok(Settled {
+    Ok(Some(Settled {
         written: outcomes.written.source_keys.len(),
         refused: outcomes.refused.source_keys.len(),
         unprocessed: outcomes.unprocessed,
-    })
+    }))
 }
 
 /// A record that belongs to another source key is refused: two source records must not become one in silence.

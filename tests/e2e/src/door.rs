@@ -123,13 +123,13 @@ impl Door {
             }
         })
         .await;
-        assert!(
-            statuses.contains(&reached.status.as_str()),
-            "the run is {} ({}: {}), not {statuses:?}",
-            reached.status,
-            reached.failure_code,
-            reached.failure_message
-        );
+        if !statuses.contains(&reached.status.as_str()) {
+            let report = self.report(id).await;
+            panic!(
+                "the run is {} ({}: {}), not {statuses:?}; errors {:?}; objects {:?}",
+                reached.status, reached.failure_code, reached.failure_message, report.errors, report.objects
+            );
+        }
         reached
     }
 
