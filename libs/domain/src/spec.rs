@@ -401,7 +401,7 @@ fn check_connection(spec: &ConnectionSpec) -> Result<(), Complaint> {
     let url = spec.url.as_str();
     let loopback = ["http://127.0.0.1", "http://localhost", "http://[::1]"].iter().any(|p| {
         url.strip_prefix(p)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/']))
+            .is_some_and(|rest| (rest.is_empty() || rest.starts_with([':', '/'])) && !rest.contains('@'))
     });
     if !(url.starts_with("https://") || loopback) {
         return Err((
@@ -518,8 +518,15 @@ spec:
 
     #[test]
     fn http_is_for_loopback_only() {
-        let text = "apiVersion: syncline.dev/v1\nkind: Connection\nmetadata: {name: production}\nspec:\n  type: salesforce\n  url: http://127.0.0.1.evil.example\n  auth: {flow: client_credentials, client_id: app, client_secret: {env: X}}\n";
-        let e = err(text);
-        assert_eq!(e.line, 6, "{e}");
+        for url in [
+            "http://127.0.0.1.evil.example",
+            "http://localhost:x@evil.example",
+            "http://127.0.0.1:80@evil.example/",
+        ] {
+            let text = format!(
+                "apiVersion: syncline.dev/v1\nkind: Connection\nmetadata: {{name: production}}\nspec:\n  type: salesforce\n  url: {url}\n  auth: {{flow: client_credentials, client_id: app, client_secret: {{env: X}}}}\n"
+            );
+            assert_eq!(err(&text).line, 6, "{url}");
+        }
     }
 }
