@@ -46,6 +46,8 @@ pub struct Query {
     pub order_by: Option<String>,
     /// A batch is cut before the row with which its wire form would exceed this many bytes.
     pub batch_bytes_max: usize,
+    /// Rows per batch at most: each costs whoever writes it some hundred bytes of keys and digests, however narrow it is.
+    pub batch_rows_max: usize,
     /// Records per page that are asked for; the server may answer with fewer.
     pub page_records: u32,
 }

@@ -117,6 +117,7 @@ fn query(object: ObjectName, filter: Option<String>, created_before: Option<Date
         created_before,
         order_by: None,
         batch_bytes_max: 0,
+        batch_rows_max: 0,
         page_records: 0,
     }
 }

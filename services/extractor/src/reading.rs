@@ -24,6 +24,8 @@ use crate::store::{self, GenerationRow};
 
 /// Wire bytes per batch: compressed and sealed they come to a third of it, well below a message's bound.
 const BATCH_WIRE_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Rows per batch, so that a job of narrow rows holds no more in the loader's memory than one of wide rows.
+const BATCH_ROWS_MAX: usize = 5_000;
 /// Records per page that are asked for; a page is what a crash makes read again.
 const PAGE_RECORDS: u32 = 50_000;
 /// Readings of one object that may be lost before that is an error.
@@ -103,6 +105,7 @@ impl Reading {
             created_before: object.has_created_date.then_some(plan.t0),
             order_by: object.order_by.clone(),
             batch_bytes_max: self.limits.batch_wire_bytes_max,
+            batch_rows_max: BATCH_ROWS_MAX,
             page_records: self.limits.page_records,
         }
     }

@@ -105,7 +105,10 @@ pub async fn carry_out(context: &Context, entry: i64, job: Job, passing: Passing
         target.abort_job(&id).await?;
         return Err(overtaken());
     }
-    target.upload(&id, job.chunks).await?;
+    // The journal has the rest of the job, and settling reads it from there: the memory is free for that.
+    let chunks = job.chunks;
+    drop((job.source_keys, job.digests, job.hashes, job.refs));
+    target.upload(&id, chunks).await?;
     if !store::journal::closing(db, entry).await? {
         return Err(overtaken());
     }

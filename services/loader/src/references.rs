@@ -11,8 +11,8 @@ use syncline_runtime::StageError;
 use crate::context::Context;
 use crate::store;
 
-/// Keys that the cache holds at most: some 100 bytes each, so about 20 MB per task.
-const CACHED_MAX: usize = 200_000;
+/// Keys that the cache holds at most: some 100 bytes each, so about 5 MB per task. More than one batch can ask for.
+const CACHED_MAX: usize = 50_000;
 
 /// Resolves references of one object's rows.
 #[derive(Default)]

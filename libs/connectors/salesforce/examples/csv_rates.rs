@@ -45,6 +45,7 @@ fn main() {
         created_before: None,
         order_by: None,
         batch_bytes_max: 512 << 10,
+        batch_rows_max: 5_000,
         page_records: 250_000,
     };
     let columns: Vec<Column> = query

@@ -65,6 +65,7 @@ pub struct PageDecoder {
     records: Records,
     columns: Vec<ColumnBuilder>,
     batch_bytes_max: usize,
+    batch_rows_max: usize,
     batch_bytes: usize,
     batch_rows: usize,
     rows: u64,
@@ -81,6 +82,7 @@ impl PageDecoder {
             records: Records::new(),
             columns: query.fields.iter().map(|f| ColumnBuilder::new(f.field_type, f.scale)).collect(),
             batch_bytes_max: query.batch_bytes_max,
+            batch_rows_max: query.batch_rows_max,
             batch_bytes: 0,
             batch_rows: 0,
             rows: 0,
@@ -106,7 +108,8 @@ impl PageDecoder {
                 let message = format!("row {}: {} cells instead of {}", self.rows + 1, record.len(), order.len());
                 return Err(ConnectError::new(ErrorCode::BadAnswer, message));
             }
-            if self.batch_rows > 0 && self.batch_bytes + record.raw_bytes > self.batch_bytes_max {
+            let is_full = self.batch_rows >= self.batch_rows_max || self.batch_bytes + record.raw_bytes > self.batch_bytes_max;
+            if self.batch_rows > 0 && is_full {
                 out.push_back(take(&self.schema, &mut self.columns)?);
                 (self.batch_rows, self.batch_bytes) = (0, 0);
             }
@@ -223,6 +226,7 @@ mod tests {
             created_before: None,
             order_by: None,
             batch_bytes_max,
+            batch_rows_max: 1_000,
             page_records: 1000,
         }
     }
@@ -277,6 +281,17 @@ mod tests {
                 assert!(column(name).is_null(1), "{name}");
             }
         }
+    }
+
+    #[test]
+    fn narrow_rows_are_cut_by_their_number() {
+        let query = Query {
+            batch_rows_max: 2,
+            ..query(&[("Id", FieldType::Id, 0)], 1 << 20)
+        };
+        let body = "\"Id\"\n\"a1\"\n\"a2\"\n\"a3\"\n\"a4\"\n\"a5\"\n";
+        let batches = decode(&query, true, 5, body.as_bytes(), 7).unwrap();
+        assert_eq!(batches.iter().map(RecordBatch::num_rows).collect::<Vec<_>>(), [2, 2, 1]);
     }
 
     #[test]

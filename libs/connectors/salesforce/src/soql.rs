@@ -120,6 +120,7 @@ mod tests {
             created_before: before.map(|b| b.parse().unwrap()),
             order_by: order.map(str::to_owned),
             batch_bytes_max: 1,
+            batch_rows_max: 1,
             page_records: 1,
         }
     }

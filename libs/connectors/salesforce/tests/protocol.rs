@@ -70,6 +70,7 @@ fn query(fields: &[(&str, FieldType)]) -> Query {
         created_before: None,
         order_by: None,
         batch_bytes_max: 1 << 20,
+        batch_rows_max: 5_000,
         page_records: 100,
     }
 }

@@ -158,6 +158,7 @@ async fn plan(org: &Salesforce, name: &str) -> Query {
         created_before: None,
         order_by: None,
         batch_bytes_max: 32 << 10,
+        batch_rows_max: 5_000,
         page_records: 300,
     }
 }

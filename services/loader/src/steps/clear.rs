@@ -76,6 +76,7 @@ async fn existing(context: &Context) -> Result<Vec<String>, StageError> {
         created_before: None,
         order_by: None,
         batch_bytes_max: 512 * 1024,
+        batch_rows_max: 5_000,
         page_records: PAGE_RECORDS,
     };
     let generation = context.target.open(&query).await?;

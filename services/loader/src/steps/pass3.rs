@@ -21,6 +21,7 @@ use crate::store::outcomes::Refused;
 
 const PAGE_RECORDS: u32 = 50_000;
 const BATCH_WIRE_BYTES_MAX: usize = 512 * 1024;
+const BATCH_ROWS_MAX: usize = 5_000;
 /// Mismatches that are listed by record; the rest is counted.
 const LISTED_MAX: usize = 1_000;
 
@@ -181,6 +182,7 @@ fn query(context: &Context) -> Query {
         created_before: None,
         order_by: None,
         batch_bytes_max: BATCH_WIRE_BYTES_MAX,
+        batch_rows_max: BATCH_ROWS_MAX,
         page_records: PAGE_RECORDS,
     }
 }

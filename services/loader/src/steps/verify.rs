@@ -168,6 +168,7 @@ fn count_query(context: &Context) -> Query {
         created_before: None,
         order_by: None,
         batch_bytes_max: 0,
+        batch_rows_max: 0,
         page_records: 0,
     }
 }
