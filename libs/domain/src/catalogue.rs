@@ -233,6 +233,42 @@ catalogue! {
         "A run is active on this link",
         "One run at a time may write a link, and another one is not finished.",
         "Wait for it, or cancel it with `syncline runs cancel RUN`.";
+    ApiToken = "AUTH_TOKEN_001", Error, Operator, retry: false, auto: false,
+        "API token not accepted",
+        "The caller showed no token, or one that is unknown, expired or revoked.",
+        "Send `authorization: Bearer TOKEN` with a token that is valid; an administrator makes one with `syncline token create`.";
+    Role = "AUTH_ROLE_001", Error, Operator, retry: false, auto: false,
+        "Role too low",
+        "The caller's role does not include this operation.",
+        "Ask somebody who has the role that is named, or an administrator for a token of that role.";
+    Throttled = "LIMITS_GATEWAY_001", Warning, Operator, retry: true, auto: true,
+        "Too many requests",
+        "The caller sends more requests than the gateway allows one caller.",
+        "Wait as long as the answer says and send fewer, or raise SYNCLINE_GATEWAY_REQUESTS_PER_SECOND.";
+    AuditUnavailable = "SYSTEM_AUDIT_001", Error, Platform, retry: true, auto: true,
+        "Audit log cannot be written",
+        "An operation is refused because what cannot be recorded must not be done.",
+        "See whether the gateway reaches PostgreSQL; operations are accepted again by themselves.";
+    RequestInvalid = "REQUEST_INVALID_001", Error, Operator, retry: false, auto: false,
+        "Request not valid",
+        "A field of the request has a value that is not allowed.",
+        "Correct the field that is named.";
+    RequestTooLarge = "REQUEST_TOO_LARGE_001", Error, Operator, retry: false, auto: false,
+        "Request too large",
+        "The request is larger than the gateway passes on.",
+        "Send less at once.";
+    MethodUnknown = "REQUEST_METHOD_001", Error, Operator, retry: false, auto: false,
+        "Unknown method",
+        "The gateway has no such service or method.",
+        "See the services by reflection, or in the folder proto/ of the release.";
+    KeyReused = "REQUEST_IDEMPOTENCY_001", Error, Operator, retry: false, auto: false,
+        "Idempotency key used for another request",
+        "A run was submitted under the same idempotency key by a request with another body.",
+        "Use a new key for a new request, or send the same request again.";
+    RunState = "SYSTEM_RUN_STATE_001", Error, Operator, retry: false, auto: false,
+        "Not possible in the run's state",
+        "The run is in a state in which this cannot be asked of it.",
+        "See where it stands with `syncline runs show RUN`.";
     RequiredCycle = "SCHEMA_CYCLE_001", Fatal, Operator, retry: false, auto: false,
         "Required references form a cycle",
         "Objects require each other, so that none can be created first.",

@@ -7,6 +7,7 @@
 //! Start with [`run`] (the state machine of a run), [`spec`] (what users write), [`plan`] (what the
 //! analyzer derives) and [`catalogue`] (every error that has a code).
 
+pub mod audit;
 pub mod batch_name;
 pub mod catalogue;
 pub mod counts;
@@ -15,9 +16,11 @@ pub mod ids;
 pub mod issue;
 pub mod normal_form;
 pub mod plan;
+pub mod role;
 pub mod run;
 pub mod spec;
 
 pub use batch_name::BatchName;
 pub use catalogue::ErrorCode;
 pub use ids::{ConnectionName, FieldName, ObjectName, RunId, SyncName, TenantId};
+pub use role::Role;

@@ -25,5 +25,5 @@ pub use config::Config;
 pub use entry::main;
 pub use keys::Keys;
 pub use lease::{Lease, TaskId};
-pub use platform::{Peers, Platform, StartError};
+pub use platform::{Peers, Platform, StartError, database};
 pub use worker::{Outcome, StageError};

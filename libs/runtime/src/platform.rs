@@ -127,7 +127,11 @@ impl Platform {
     }
 }
 
-async fn database(config: &Config, migrations: Option<&'static Migrator>) -> Result<PgPool, StartError> {
+/// A service's pool of connections, its schema up to date; for a service that needs nothing else of a [`Platform`].
+///
+/// # Errors
+/// [`StartError`] after waiting some seconds for the server.
+pub async fn database(config: &Config, migrations: Option<&'static Migrator>) -> Result<PgPool, StartError> {
     let options: PgConnectOptions = config.database_url.expose_secret().parse().map_err(|_| StartError::DatabaseUrl)?;
     let schema = config.service;
     let options = options

@@ -3,6 +3,7 @@
 //! Guarantees: one module per proto package, generated at build time; [`DESCRIPTORS`] holds the same contracts for
 //! reflection. [`status`] is the only place where a catalogue code becomes a gRPC status and back.
 
+pub mod caller;
 pub mod status;
 pub mod time;
 
@@ -26,3 +27,4 @@ area!(analysis, "syncline.analysis.v1");
 area!(stage, "syncline.stage.v1");
 area!(event, "syncline.event.v1");
 area!(monitor, "syncline.monitor.v1");
+area!(identity, "syncline.identity.v1");

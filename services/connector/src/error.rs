@@ -6,7 +6,7 @@ use syncline_batch::SealError;
 use syncline_connect::ConnectError;
 use syncline_domain::spec::SpecError;
 use syncline_domain::{ConnectionName, ErrorCode};
-use syncline_wire::status::status;
+use syncline_wire::status::{invalid_field, status};
 use thiserror::Error;
 use tonic::Status;
 
@@ -19,6 +19,8 @@ pub enum Error {
     /// A request that contradicts itself or its document.
     #[error("{0}")]
     Invalid(String),
+    #[error("`{name}` belongs to {}: ask them or an administrator to change it", owned_by(owner))]
+    NotTheOwner { name: ConnectionName, owner: String },
     #[error("the stored document of `{0}` cannot be read")]
     StoredDocument(ConnectionName),
     #[error("the stored credentials of `{name}` do not open; is the key `credentials` the one they were sealed with?")]
@@ -46,6 +48,14 @@ pub enum Error {
     DatabaseRefused(#[source] Arc<sqlx::Error>),
     #[error("the connector is stopping")]
     Stopping,
+}
+
+fn owned_by(owner: &str) -> String {
+    if owner.is_empty() {
+        "administrators".to_owned()
+    } else {
+        format!("`{owner}`")
+    }
 }
 
 impl From<sqlx::Error> for Error {
@@ -77,6 +87,7 @@ impl Error {
         match self {
             Self::UnknownConnection(_) => ErrorCode::UnknownConnection,
             Self::Document(_) | Self::Invalid(_) => ErrorCode::SyncInvalid,
+            Self::NotTheOwner { .. } => ErrorCode::Role,
             Self::StoredDocument(_) | Self::Seal { .. } | Self::DatabaseRefused(_) => ErrorCode::Internal,
             Self::InstanceUrl { .. } => ErrorCode::BadAnswer,
             Self::Changed { .. } | Self::Stopping => ErrorCode::Unreachable,
@@ -104,7 +115,10 @@ impl From<Error> for Status {
             Error::Seal { name, source } => tracing::error!(%name, %source, "credentials do not open"),
             _ => {}
         }
-        status(error.code(), error.message())
+        match &error {
+            Error::Document(_) => invalid_field(error.code(), "yaml", error.message()),
+            _ => status(error.code(), error.message()),
+        }
     }
 }
 

@@ -21,6 +21,7 @@ pub struct ConnectionRow {
     pub last_connected_at: Option<DateTime<Utc>>,
     pub calls_used: Option<i64>,
     pub calls_max: Option<i64>,
+    pub owner: String,
 }
 
 /// Sealed credentials, and the document that says what they are for.
@@ -42,7 +43,7 @@ pub async fn connection_get(
 ) -> Result<Option<ConnectionRow>, sqlx::Error> {
     sqlx::query_as(
         "select c.name, c.version, c.document, c.org_type, c.org_id, c.org_name, c.health, c.health_code, c.health_message,
-                c.last_connected_at, q.calls_used, q.calls_max
+                c.last_connected_at, q.calls_used, q.calls_max, c.owner
          from connection c left join quota q using (tenant, name)
          where c.tenant = $1 and c.name = $2",
     )
@@ -61,7 +62,7 @@ pub async fn connection_list(
 ) -> Result<Vec<ConnectionRow>, sqlx::Error> {
     sqlx::query_as(
         "select c.name, c.version, c.document, c.org_type, c.org_id, c.org_name, c.health, c.health_code, c.health_message,
-                c.last_connected_at, q.calls_used, q.calls_max
+                c.last_connected_at, q.calls_used, q.calls_max, c.owner
          from connection c left join quota q using (tenant, name)
          where c.tenant = $1 and c.name collate \"C\" > $2
          order by c.name collate \"C\"
@@ -74,21 +75,26 @@ pub async fn connection_list(
     .await
 }
 
-/// Locks a connection against being applied or deleted meanwhile. Taken before the lock of its credentials, as a delete
-/// does, so that the two cannot wait for each other.
-pub async fn connection_lock(db: &mut PgConnection, tenant: &TenantId, name: &ConnectionName) -> Result<(), sqlx::Error> {
-    sqlx::query("select from connection where tenant = $1 and name = $2 for update")
+/// Locks a connection against being applied or deleted meanwhile, and answers its owner if it is there. Taken before the
+/// lock of its credentials, as a delete does, so that the two cannot wait for each other.
+pub async fn connection_lock(db: &mut PgConnection, tenant: &TenantId, name: &ConnectionName) -> Result<Option<String>, sqlx::Error> {
+    sqlx::query_scalar("select owner from connection where tenant = $1 and name = $2 for update")
         .bind(tenant.as_str())
         .bind(name.as_str())
-        .execute(db)
-        .await?;
-    Ok(())
+        .fetch_optional(db)
+        .await
 }
 
-/// Stores a new version; what was learnt through an older one is forgotten. Returns the version.
-pub async fn connection_put(db: &mut PgConnection, tenant: &TenantId, name: &ConnectionName, document: &str) -> Result<i64, sqlx::Error> {
+/// Stores a new version; what was learnt through an older one is forgotten, and the first owner stays. Returns the version.
+pub async fn connection_put(
+    db: &mut PgConnection,
+    tenant: &TenantId,
+    name: &ConnectionName,
+    document: &str,
+    owner: &str,
+) -> Result<i64, sqlx::Error> {
     let version: i64 = sqlx::query_scalar(
-        "insert into connection (tenant, name, version, document) values ($1, $2, nextval('connection_version'), $3)
+        "insert into connection (tenant, name, version, document, owner) values ($1, $2, nextval('connection_version'), $3, $4)
          on conflict (tenant, name) do update set
              version = excluded.version, document = excluded.document, applied_at = clock_timestamp(),
              org_type = null, org_id = null, org_name = null,
@@ -98,6 +104,7 @@ pub async fn connection_put(db: &mut PgConnection, tenant: &TenantId, name: &Con
     .bind(tenant.as_str())
     .bind(name.as_str())
     .bind(document)
+    .bind(owner)
     .fetch_one(&mut *db)
     .await?;
     sqlx::query(

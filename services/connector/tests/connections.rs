@@ -12,9 +12,10 @@ use syncline_batch::SealingKey;
 use syncline_domain::ErrorCode;
 use syncline_domain::describe::ObjectDescribe;
 use syncline_wire::access::{DescribeRequest, GetRunKeysRequest, LeaseQuotaRequest, LeaseQuotaResponse, ReportUsageRequest};
-use syncline_wire::connection::{Connection, GetConnectionRequest, ListConnectionsRequest, TestConnectionRequest};
+use syncline_wire::caller;
+use syncline_wire::connection::{Connection, DeleteConnectionRequest, GetConnectionRequest, ListConnectionsRequest, TestConnectionRequest};
 use syncline_wire::status::code_of;
-use tonic::{Code, Status};
+use tonic::{Code, Request, Status};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -94,6 +95,62 @@ async fn applying_twice_changes_nothing_and_shows_the_connection() {
             .into_inner()
             .changed
     );
+}
+
+/// A request as the gateway passes it on.
+fn from<T>(subject: &str, role: &str, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert(caller::SUBJECT_KEY, subject.parse().unwrap());
+    request.metadata_mut().insert(caller::ROLE_KEY, role.parse().unwrap());
+    request
+}
+
+#[tokio::test]
+async fn a_connection_is_changed_by_its_owner_or_an_administrator_and_by_nobody_else() {
+    let bench = Bench::start().await;
+    let replica = bench.replica().await;
+    let mut connections = replica.connections.clone();
+    let changed = |n: u32| {
+        let mut document = bench.document();
+        document.yaml.push_str(&format!("  requests_per_second: {n}\n"));
+        document
+    };
+    let made = connections
+        .apply_connection(from("ann", "operator", bench.document()))
+        .await
+        .unwrap();
+    assert_eq!(made.metadata().get(caller::CONNECTIONS_KEY).unwrap(), "production");
+    assert_eq!(made.into_inner().connection.unwrap().owner, "ann");
+    let name = || DeleteConnectionRequest {
+        name: "production".to_owned(),
+    };
+    let status = connections.apply_connection(from("bob", "operator", changed(7))).await.unwrap_err();
+    assert_eq!((status.code(), code_of(&status)), (Code::PermissionDenied, Some(ErrorCode::Role)));
+    assert!(status.message().contains("`ann`"), "{status}");
+    let status = connections.delete_connection(from("bob", "operator", name())).await.unwrap_err();
+    assert_eq!(status.code(), Code::PermissionDenied, "{status}");
+    assert!(
+        connections
+            .apply_connection(from("ann", "operator", changed(8)))
+            .await
+            .unwrap()
+            .into_inner()
+            .changed
+    );
+    let by_admin = connections
+        .apply_connection(from("root", "admin", changed(9)))
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(by_admin.changed);
+    assert_eq!(by_admin.connection.unwrap().owner, "ann", "the first owner stays");
+    connections.delete_connection(from("ann", "operator", name())).await.unwrap();
+
+    // One of an earlier release, which knew no owners.
+    connections.apply_connection(bench.document()).await.unwrap();
+    let status = connections.delete_connection(from("ann", "operator", name())).await.unwrap_err();
+    assert!(status.message().contains("administrators"), "{status}");
+    connections.delete_connection(from("root", "admin", name())).await.unwrap();
 }
 
 #[tokio::test]

@@ -84,6 +84,8 @@ pub struct RunRow {
     pub tenant: String,
     pub sync: String,
     pub sync_version: i32,
+    pub source: String,
+    pub target: String,
     pub state: RunState,
     pub submitted_at: DateTime<Utc>,
     pub finished_at: Option<DateTime<Utc>>,
@@ -99,10 +101,12 @@ fn run_row(row: &PgRow) -> RunRow {
         state,
         submitted_at: row.get(5),
         finished_at: row.get(6),
+        source: row.get(7),
+        target: row.get(8),
     }
 }
 
-const RUN: &str = "select id, tenant, sync, sync_version, state, submitted_at, finished_at from run";
+const RUN: &str = "select id, tenant, sync, sync_version, state, submitted_at, finished_at, source, target from run";
 
 pub async fn run_get(db: impl PgExecutor<'_>, tenant: &str, id: &str) -> Result<Option<RunRow>, sqlx::Error> {
     let sql = format!("{RUN} where tenant = $1 and id = $2");

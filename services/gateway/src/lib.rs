@@ -1,19 +1,30 @@
-//! The only public door: authenticates a caller, then passes the call to the service that has it, by its path alone.
+//! The only public door: recognises a caller, sees what they may, records it, and passes the call to the service that has
+//! it, by its path alone.
 //!
-//! Guarantees: nothing but health is answered without the API token; only the services of [`route::ROUTES`] can be
-//! reached, never those that hand tokens, keys or plans to stages; messages pass in both directions as they come,
-//! trailers and statuses unchanged; a peer that is down or dies in the middle is a gRPC status that names it.
-//! It must never look into a message, keep state, or need the bus or the database.
+//! Guarantees: nothing but health is answered without a token; only the methods of [`route::SERVICES`] can be called, each
+//! from its least role on; no change is passed on that is not in the audit log; a caller who sends too much is refused
+//! and nobody else feels it; messages pass in both directions as they come, trailers and statuses unchanged; a peer that
+//! is down or dies in the middle is a gRPC status that names it. It must never look into a message beyond the name of
+//! what it is about, and does not need the bus.
 //!
-//! Consumes and publishes nothing on the bus, owns no table, needs no idempotency key: a call that is sent twice
-//! reaches the peer twice.
+//! Consumes and publishes nothing on the bus. Owns schema `gateway` (tokens, audit log). Idempotency: a call that is sent
+//! twice reaches the peer twice; a token's and an entry's id.
 //!
-//! Start with [`route`], then [`proxy`]. TLS, roles and REST come in at [`Gateway::serve`], [`route::Access`] and the
-//! router of [`Gateway::router`].
+//! Start with [`route`], then [`door`] and [`proxy`].
 
+pub mod api;
+pub mod audit;
 pub mod body;
+pub mod config;
+pub mod door;
+pub mod identify;
+pub mod oidc;
 pub mod proxy;
+mod request;
 pub mod route;
+pub mod store;
+pub mod throttle;
+mod tls;
 pub mod token;
 
 use std::collections::BTreeMap;
@@ -21,13 +32,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Request, State};
-use axum::middleware::{Next, from_fn_with_state};
-use axum::response::Response;
+use axum::middleware::from_fn_with_state;
 use secrecy::SecretString;
-use syncline_domain::ErrorCode;
+use sqlx::PgPool;
 use syncline_runtime::Config;
-use syncline_wire::status::status;
+use syncline_wire::identity::audit_service_server::AuditServiceServer;
+use syncline_wire::identity::token_service_server::TokenServiceServer;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -35,8 +45,16 @@ use tonic::service::Routes;
 use tonic::transport::Channel;
 use tonic::transport::server::TcpIncoming;
 
-use crate::route::{Access, Peer, ROUTES};
-use crate::token::ApiToken;
+use crate::audit::Auditor;
+use crate::config::GatewayConfig;
+use crate::identify::Identities;
+use crate::oidc::Oidc;
+use crate::route::{Peer, SERVICES};
+use crate::throttle::Throttle;
+use crate::token::BootstrapToken;
+
+/// The schema `gateway`.
+pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 
 /// Calls that one client connection may have open at once; more wait at the client.
 const STREAMS_PER_CONNECTION_MAX: u32 = 256;
@@ -62,6 +80,14 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    #[error(
+        "{0} is not a loopback address and the gateway has no certificate: set SYNCLINE_GATEWAY_TLS_CERT and SYNCLINE_GATEWAY_TLS_KEY, or SYNCLINE_GATEWAY_PLAINTEXT=allow where something in front ends TLS"
+    )]
+    Plaintext(std::net::SocketAddr),
+    #[error(transparent)]
+    Tls(#[from] tls::TlsError),
+    #[error("no HTTP client can be made for the OIDC issuer")]
+    Oidc(#[source] reqwest::Error),
     #[error("the contracts could not be read for reflection")]
     Reflection(#[source] tonic_reflection::server::Error),
     #[error("the gateway stopped serving")]
@@ -71,22 +97,34 @@ pub enum Error {
 /// The door: who may pass, and the ways that lead on.
 #[derive(Debug)]
 pub struct Gateway {
-    token: ApiToken,
+    db: PgPool,
+    identities: Arc<Identities>,
+    throttle: Throttle,
+    auditor: Auditor,
     channels: BTreeMap<Peer, Channel>,
+    tls: Option<tonic::transport::ServerTlsConfig>,
     /// Cancelled when open streams shall end.
     leaving: CancellationToken,
 }
 
 impl Gateway {
-    /// `connect` makes the channel of each peer; it must not wait for the peer to be up.
+    /// `db` has the schema of [`MIGRATIONS`]; `connect` makes the channel of each peer and must not wait for the peer to
+    /// be up.
     ///
     /// # Errors
-    /// [`Error::NoToken`].
-    pub fn new(token: Option<&SecretString>, connect: impl Fn(Peer) -> Channel) -> Result<Self, Error> {
+    /// [`Error::NoToken`], [`Error::Tls`], [`Error::Oidc`].
+    pub fn new(config: &GatewayConfig, token: Option<&SecretString>, db: PgPool, connect: impl Fn(Peer) -> Channel) -> Result<Self, Error> {
+        let bootstrap = token.and_then(BootstrapToken::new).ok_or(Error::NoToken)?;
+        let oidc = config.oidc.clone().map(Oidc::new).transpose().map_err(Error::Oidc)?;
+        let (auditor, _) = Auditor::start(db.clone());
         Ok(Self {
-            token: token.and_then(ApiToken::new).ok_or(Error::NoToken)?,
+            identities: Arc::new(Identities::new(db.clone(), bootstrap, oidc)),
+            throttle: Throttle::new(config.requests_per_second),
+            auditor,
             channels: Peer::ALL.into_iter().map(|peer| (peer, connect(peer))).collect(),
+            tls: config.tls.as_ref().map(tls::read).transpose()?,
             leaving: CancellationToken::new(),
+            db,
         })
     }
 
@@ -102,16 +140,24 @@ impl Gateway {
     fn router(self: &Arc<Self>, own: Routes) -> Router {
         own.into_axum_router()
             .fallback_service(Router::new().fallback(proxy::forward).with_state(Arc::clone(self)))
-            .layer(from_fn_with_state(Arc::clone(self), authenticate))
+            .layer(from_fn_with_state(Arc::clone(self), door::pass))
     }
 
     /// Serves until `shutdown`, then lets open calls finish for a moment.
     ///
     /// # Errors
     /// [`Error::Reflection`] and [`Error::Serve`].
-    pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) -> Result<(), Error> {
+    pub async fn serve(mut self, listener: TcpListener, shutdown: CancellationToken) -> Result<(), Error> {
         let (health, health_service) = tonic_health::server::health_reporter();
-        let own = Routes::new(health_service).add_service(reflection()?);
+        let tokens = api::tokens::Tokens {
+            db: self.db.clone(),
+            identities: Arc::clone(&self.identities),
+        };
+        let own = Routes::new(health_service)
+            .add_service(reflection()?)
+            .add_service(TokenServiceServer::new(tokens))
+            .add_service(AuditServiceServer::new(api::audit::Audit { db: self.db.clone() }));
+        let tls = self.tls.take();
         let leaving = self.leaving();
         let router = Arc::new(self).router(own);
         let stop = {
@@ -121,7 +167,11 @@ impl Gateway {
                 health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
             }
         };
-        let serving = tonic::transport::Server::builder()
+        let mut server = tonic::transport::Server::builder();
+        if let Some(tls) = tls {
+            server = server.tls_config(tls).map_err(Error::Serve)?;
+        }
+        let serving = server
             .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
             .http2_max_header_list_size(HEADER_BYTES_MAX)
             .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
@@ -141,19 +191,6 @@ impl Gateway {
     }
 }
 
-/// Lets nobody pass who may not.
-async fn authenticate(State(gateway): State<Arc<Gateway>>, request: Request, next: Next) -> Response {
-    match route::access_of(request.uri().path()) {
-        Access::Anybody => {}
-        Access::Authenticated => {
-            if let Err(refusal) = gateway.token.admit(request.headers()) {
-                return status(ErrorCode::Credentials, refusal.to_string()).into_http();
-            }
-        }
-    }
-    next.run(request).await
-}
-
 /// Reflection over the public services; internal ones are not listed.
 fn reflection() -> Result<tonic_reflection::server::v1::ServerReflectionServer<impl tonic_reflection::server::v1::ServerReflection>, Error>
 {
@@ -161,8 +198,8 @@ fn reflection() -> Result<tonic_reflection::server::v1::ServerReflectionServer<i
         .register_encoded_file_descriptor_set(syncline_wire::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .with_service_name(route::HEALTH);
-    for (service, _) in ROUTES {
-        builder = builder.with_service_name(*service);
+    for service in SERVICES {
+        builder = builder.with_service_name(service.name);
     }
     builder.build_v1().map_err(Error::Reflection)
 }
@@ -172,10 +209,15 @@ fn reflection() -> Result<tonic_reflection::server::v1::ServerReflectionServer<i
 /// # Errors
 /// [`Error`].
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let gateway = Gateway::new(config.gateway_token.as_ref(), |peer| {
+    let settings = GatewayConfig::from_env()?;
+    let address = config.listen;
+    if settings.tls.is_none() && !settings.plaintext && !address.ip().is_loopback() {
+        return Err(Error::Plaintext(address).into());
+    }
+    let db = syncline_runtime::database(&config, Some(&MIGRATIONS)).await?;
+    let gateway = Gateway::new(&settings, config.gateway_token.as_ref(), db, |peer| {
         syncline_runtime::rpc::channel(config.peers.url(peer.name()))
     })?;
-    let address = config.listen;
     let listener = TcpListener::bind(address)
         .await
         .map_err(|source| Error::Listen { address, source })?;

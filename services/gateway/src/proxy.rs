@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::response::Response;
-use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
+use http::header::{AUTHORIZATION, CONNECTION, HOST, HeaderName, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use syncline_domain::ErrorCode;
 use syncline_wire::status::status;
@@ -14,11 +14,10 @@ use tonic::transport::Channel;
 use tower::ServiceExt;
 
 use crate::Gateway;
-use crate::body::{Overrun, RequestBody, ResponseBody};
-use crate::route::{Peer, peer_of};
+use crate::body::ResponseBody;
+use crate::door::is_grpc;
+use crate::route::{Home, Peer, Route, Service, route};
 
-/// A request is cut off beyond this many bytes; tonic's own limit for a message is the same.
-pub const REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// A peer that has not begun to answer after this long is given up. Long, because testing a connection or checking a
 /// sync waits for foreign systems.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(300);
@@ -65,15 +64,19 @@ async fn try_forward(gateway: &Gateway, request: Request) -> Result<Response, Re
     if request.method() != Method::POST || !is_grpc(request.headers()) {
         return Err(Refused::NotGrpc);
     }
-    let peer = peer_of(request.uri().path()).ok_or_else(|| Status::unimplemented("the gateway has no such service"))?;
-    if declared_length(request.headers()).is_some_and(|len| len > REQUEST_BYTES_MAX) {
-        return Err(too_large().into());
-    }
-    let overrun = Overrun::default();
-    let answer = call(gateway.channel(peer), outbound(request, overrun.clone()));
+    let Route::Method(
+        Service {
+            home: Home::Peer(peer), ..
+        },
+        _,
+    ) = route(request.uri().path())
+    else {
+        return Err(status(ErrorCode::MethodUnknown, "the gateway has no such service or method").into());
+    };
+    let peer = *peer;
+    let answer = call(gateway.channel(peer), outbound(request));
     let response = match tokio::time::timeout(ANSWER_WAIT_MAX, answer).await {
         Ok(Ok(response)) => response,
-        Ok(Err(_)) if overrun.happened() => return Err(too_large().into()),
         Ok(Err(error)) if timed_out(&error) => return Err(too_slow(peer).into()),
         Ok(Err(error)) => {
             tracing::warn!(%peer, error = %root_cause(&error), "peer unreachable");
@@ -96,14 +99,14 @@ async fn call(
 
 /// The request as the peer shall see it: same path and metadata, without what was meant for the gateway. Trace context
 /// passes as it is.
-fn outbound(request: Request, overrun: Overrun) -> http::Request<tonic::body::Body> {
+fn outbound(request: Request) -> http::Request<tonic::body::Body> {
     let (mut parts, body) = request.into_parts();
     strip_hop_by_hop(&mut parts.headers);
     // The token opens this door and no other.
     parts.headers.remove(AUTHORIZATION);
     // Required of gRPC requests; it was taken off as a header of the last hop.
     parts.headers.insert(TE, HeaderValue::from_static("trailers"));
-    let mut forwarded = http::Request::new(tonic::body::Body::new(RequestBody::new(body, REQUEST_BYTES_MAX, overrun)));
+    let mut forwarded = http::Request::new(tonic::body::Body::new(body));
     *forwarded.method_mut() = parts.method;
     *forwarded.uri_mut() = parts.uri;
     *forwarded.version_mut() = Version::HTTP_2;
@@ -123,22 +126,6 @@ fn strip_hop_by_hop(headers: &mut HeaderMap) {
     for name in HOP_BY_HOP.iter().chain(&named) {
         headers.remove(name);
     }
-}
-
-fn is_grpc(headers: &HeaderMap) -> bool {
-    let Some(value) = headers.get(CONTENT_TYPE) else { return false };
-    value
-        .as_bytes()
-        .strip_prefix(b"application/grpc")
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"+") || rest.starts_with(b";"))
-}
-
-fn declared_length(headers: &HeaderMap) -> Option<usize> {
-    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-fn too_large() -> Status {
-    Status::resource_exhausted(format!("the request is larger than {REQUEST_BYTES_MAX} bytes"))
 }
 
 fn unreachable(peer: Peer) -> Status {
@@ -187,21 +174,5 @@ mod tests {
         let mut left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["grpc-timeout", "traceparent"]);
-    }
-
-    #[test]
-    fn only_grpc_content_types_pass() {
-        for (content_type, passes) in [
-            ("application/grpc", true),
-            ("application/grpc+proto", true),
-            ("application/grpc;x=y", true),
-            ("application/grpc-web", false),
-            ("application/json", false),
-        ] {
-            let mut headers = HeaderMap::new();
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-            assert_eq!(is_grpc(&headers), passes, "{content_type}");
-        }
-        assert!(!is_grpc(&HeaderMap::new()));
     }
 }

@@ -1,112 +1,83 @@
-//! The API token. Only its hash is kept, and it is compared in constant time: neither memory nor timing gives it away.
+//! API tokens: made here, shown once, kept as hashes.
 
-use std::fmt;
-
-use http::HeaderMap;
-use http::header::AUTHORIZATION;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::rand::{SecureRandom, SystemRandom};
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
 
-/// The hash of the token that callers must show.
-#[derive(Clone)]
-pub struct ApiToken {
-    hash: [u8; 32],
+/// What every token begins with, so that people and scanners recognise one.
+const PREFIX: &str = "syn_";
+const SECRET_BYTES: usize = 32;
+
+/// The hash under which a token is known. The secret has 256 random bits, so a fast hash is enough.
+pub type TokenHash = [u8; 32];
+
+#[must_use]
+pub fn hash(secret: &[u8]) -> TokenHash {
+    *blake3::hash(secret).as_bytes()
 }
 
-impl fmt::Debug for ApiToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ApiToken")
+/// A new secret; `None` when the system has no randomness to give.
+#[must_use]
+pub fn make() -> Option<SecretString> {
+    let mut bytes = [0; SECRET_BYTES];
+    SystemRandom::new().fill(&mut bytes).ok()?;
+    Some(format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes)).into())
+}
+
+/// The token from the environment, which makes the first ones. Only its hash is kept, and it is compared in constant time.
+#[derive(Clone)]
+pub struct BootstrapToken(TokenHash);
+
+impl std::fmt::Debug for BootstrapToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("BootstrapToken")
     }
 }
 
-/// Why a caller is not let in. The words are for the caller and hold nothing of what was shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    #[error("no API token: send `authorization: Bearer TOKEN` (the CLI reads it from SYNCLINE_GATEWAY_TOKEN)")]
-    Missing,
-    #[error("the API token is not the gateway's: compare it with the gateway's SYNCLINE_GATEWAY_TOKEN")]
-    Wrong,
-}
-
-impl ApiToken {
+impl BootstrapToken {
     /// `None` for a token that is empty or could not be sent in a header.
     #[must_use]
     pub fn new(token: &SecretString) -> Option<Self> {
         let token = token.expose_secret();
         let sendable = !token.is_empty() && token.bytes().all(|b| b.is_ascii_graphic());
-        sendable.then(|| Self {
-            hash: *blake3::hash(token.as_bytes()).as_bytes(),
-        })
+        sendable.then(|| Self(hash(token.as_bytes())))
     }
 
-    /// Whether the headers show the token, exactly once, as a bearer (RFC 6750, section 2.1).
-    ///
-    /// # Errors
-    /// [`Refusal`].
-    pub fn admit(&self, headers: &HeaderMap) -> Result<(), Refusal> {
-        let mut values = headers.get_all(AUTHORIZATION).iter();
-        let (Some(value), None) = (values.next(), values.next()) else {
-            return Err(Refusal::Missing);
-        };
-        let shown = bearer(value.as_bytes()).ok_or(Refusal::Missing)?;
-        let shown = blake3::hash(shown);
-        if bool::from(self.hash.ct_eq(shown.as_bytes())) {
-            Ok(())
-        } else {
-            Err(Refusal::Wrong)
-        }
+    #[must_use]
+    pub fn is(&self, shown: &TokenHash) -> bool {
+        self.0.ct_eq(shown).into()
     }
-}
-
-fn bearer(value: &[u8]) -> Option<&[u8]> {
-    let (scheme, token) = value.split_at_checked(b"Bearer ".len())?;
-    scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token.trim_ascii())
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
-
-    fn headers(values: &[&'static str]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for value in values {
-            headers.append(AUTHORIZATION, HeaderValue::from_static(value));
-        }
-        headers
-    }
-
-    #[test]
-    fn only_the_very_token_is_admitted() {
-        let token = ApiToken::new(&SecretString::from("s3cret-token")).unwrap();
-        for (shown, verdict) in [
-            (&["Bearer s3cret-token"][..], Ok(())),
-            (&["bearer s3cret-token"], Ok(())),
-            (&[], Err(Refusal::Missing)),
-            (&["s3cret-token"], Err(Refusal::Missing)),
-            (&["Basic s3cret-token"], Err(Refusal::Missing)),
-            (&["Bearer s3cret-token", "Bearer s3cret-token"], Err(Refusal::Missing)),
-            (&["Bearer s3cret-toke"], Err(Refusal::Wrong)),
-            (&["Bearer s3cret-tokens"], Err(Refusal::Wrong)),
-            (&["Bearer S3cret-token"], Err(Refusal::Wrong)),
-            (&["Bearer "], Err(Refusal::Wrong)),
-        ] {
-            assert_eq!(token.admit(&headers(shown)), verdict, "{shown:?}");
-        }
-    }
 
     #[test]
     fn a_token_that_cannot_be_sent_is_none() {
         for bad in ["", " ", "a b", "tab\t", "ümlaut"] {
-            assert!(ApiToken::new(&SecretString::from(bad)).is_none(), "{bad:?}");
+            assert!(BootstrapToken::new(&SecretString::from(bad)).is_none(), "{bad:?}");
         }
     }
 
     #[test]
-    fn nothing_of_the_token_is_printed() {
-        let token = ApiToken::new(&SecretString::from("s3cret-token")).unwrap();
-        assert_eq!(format!("{token:?}"), "ApiToken");
+    fn only_the_very_token_is_the_one_and_nothing_of_it_is_printed() {
+        let token = BootstrapToken::new(&SecretString::from("s3cret-token")).unwrap();
+        assert!(token.is(&hash(b"s3cret-token")));
+        for other in ["s3cret-toke", "s3cret-tokens", "S3cret-token", ""] {
+            assert!(!token.is(&hash(other.as_bytes())), "{other}");
+        }
+        assert_eq!(format!("{token:?}"), "BootstrapToken");
+    }
+
+    #[test]
+    fn made_tokens_are_recognisable_sendable_and_never_the_same() {
+        let (one, other) = (make().unwrap(), make().unwrap());
+        assert!(one.expose_secret().starts_with(PREFIX) && one.expose_secret().len() == 47);
+        assert!(BootstrapToken::new(&one).is_some());
+        assert_ne!(one.expose_secret(), other.expose_secret());
     }
 }

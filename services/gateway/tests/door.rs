@@ -1,194 +1,23 @@
-//! The gateway in front of two tiny peers, over real sockets.
+//! The gateway in front of tiny peers: what passes, what does not, how it ends.
 #![allow(clippy::unwrap_used)]
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::pin::Pin;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+#[allow(dead_code, reason = "each test file uses a part of it")]
+mod bench;
 
-use futures::{Stream, StreamExt};
+use bench::{Bench, GOOD, Monitor, SOON, TOKEN, database, listen, start_peer};
+use futures::StreamExt;
 use http::HeaderMap;
 use secrecy::SecretString;
 use syncline_domain::ErrorCode;
-use syncline_gateway::route::Peer;
+use syncline_gateway::config::GatewayConfig;
 use syncline_gateway::{Error, Gateway};
-use syncline_testkit::free_port;
+use syncline_testkit::TestDatabase;
 use syncline_wire::status::code_of;
 use syncline_wire::{access, connection, monitor, run, sync};
-use tokio::net::TcpListener;
-use tokio::sync::{Notify, mpsc};
-use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::metadata::MetadataMap;
 use tonic::service::Routes;
-use tonic::service::interceptor::InterceptedService;
-use tonic::transport::server::TcpIncoming;
-use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Request, Response, Status};
-
-const TOKEN: &str = "a-token-for-tests";
-const SOON: Duration = Duration::from_secs(10);
-
-/// Stands for the coordinator: serves `SyncService` and notes the metadata it was sent.
-#[derive(Clone, Default)]
-struct Coordinator {
-    seen: Arc<Mutex<Option<MetadataMap>>>,
-}
-
-#[tonic::async_trait]
-impl sync::sync_service_server::SyncService for Coordinator {
-    async fn apply_sync(&self, request: Request<sync::ApplySyncRequest>) -> Result<Response<sync::ApplySyncResponse>, Status> {
-        let yaml = request.into_inner().yaml;
-        let sync = sync::Sync {
-            yaml,
-            ..Default::default()
-        };
-        Ok(Response::new(sync::ApplySyncResponse {
-            sync: Some(sync),
-            changed: true,
-        }))
-    }
-
-    async fn get_sync(&self, request: Request<sync::GetSyncRequest>) -> Result<Response<sync::GetSyncResponse>, Status> {
-        *self.seen.lock().unwrap() = Some(request.metadata().clone());
-        match request.into_inner().name.as_str() {
-            "" => Err(syncline_wire::status::status(ErrorCode::SyncUnknown, "no such sync")),
-            name => {
-                let sync = sync::Sync {
-                    name: name.to_owned(),
-                    ..Default::default()
-                };
-                let mut response = Response::new(sync::GetSyncResponse { sync: Some(sync) });
-                response.metadata_mut().insert("x-from", "coordinator".parse().unwrap());
-                Ok(response)
-            }
-        }
-    }
-
-    async fn list_syncs(&self, _: Request<sync::ListSyncsRequest>) -> Result<Response<sync::ListSyncsResponse>, Status> {
-        Err(Status::unimplemented("not in this test"))
-    }
-}
-
-/// Stands for the monitor: sends one snapshot, and another whenever it is told to.
-#[derive(Clone, Default)]
-struct Monitor {
-    go_on: Arc<Notify>,
-}
-
-#[tonic::async_trait]
-impl monitor::monitor_service_server::MonitorService for Monitor {
-    type WatchRunStream = Pin<Box<dyn Stream<Item = Result<monitor::WatchRunResponse, Status>> + Send>>;
-
-    async fn watch_run(&self, request: Request<monitor::WatchRunRequest>) -> Result<Response<Self::WatchRunStream>, Status> {
-        let last = request.into_inner().after;
-        let (send, receive) = mpsc::channel(1);
-        let go_on = Arc::clone(&self.go_on);
-        tokio::spawn(async move {
-            for cursor in 1..=last {
-                let snapshot = Some(monitor::Snapshot {
-                    cursor,
-                    ..Default::default()
-                });
-                if send.send(Ok(monitor::WatchRunResponse { snapshot })).await.is_err() {
-                    return;
-                }
-                go_on.notified().await;
-            }
-            send.send(Err(Status::data_loss("the end, with a status"))).await.ok();
-        });
-        Ok(Response::new(Box::pin(ReceiverStream::new(receive))))
-    }
-
-    async fn get_report(&self, _: Request<monitor::GetReportRequest>) -> Result<Response<monitor::GetReportResponse>, Status> {
-        Err(Status::unimplemented("not in this test"))
-    }
-
-    async fn list_errors(&self, _: Request<monitor::ListErrorsRequest>) -> Result<Response<monitor::ListErrorsResponse>, Status> {
-        Err(Status::unimplemented("not in this test"))
-    }
-
-    async fn list_dead_letters(
-        &self,
-        _: Request<monitor::ListDeadLettersRequest>,
-    ) -> Result<Response<monitor::ListDeadLettersResponse>, Status> {
-        Err(Status::unimplemented("not in this test"))
-    }
-}
-
-async fn listen() -> (TcpListener, SocketAddr) {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    let address = listener.local_addr().unwrap();
-    (listener, address)
-}
-
-async fn start_peer(routes: Routes) -> (SocketAddr, tokio::task::JoinHandle<()>) {
-    let (listener, address) = listen().await;
-    let task = tokio::spawn(async move {
-        tonic::transport::Server::builder()
-            .add_routes(routes)
-            .serve_with_incoming(TcpIncoming::from(listener))
-            .await
-            .unwrap();
-    });
-    (address, task)
-}
-
-struct Bench {
-    address: SocketAddr,
-    coordinator: Coordinator,
-    monitor: Monitor,
-    shutdown: CancellationToken,
-    serving: tokio::task::JoinHandle<Result<(), Error>>,
-}
-
-impl Bench {
-    async fn start() -> Self {
-        let coordinator = Coordinator::default();
-        let monitor = Monitor::default();
-        // No limit of its own, so that only the gateway's can refuse.
-        let syncs = sync::sync_service_server::SyncServiceServer::new(coordinator.clone()).max_decoding_message_size(usize::MAX);
-        let monitors = monitor::monitor_service_server::MonitorServiceServer::new(monitor.clone());
-        let (coordinator_at, _) = start_peer(Routes::new(syncs)).await;
-        let (monitor_at, _) = start_peer(Routes::new(monitors)).await;
-        let nobody = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
-        let gateway = Gateway::new(Some(&SecretString::from(TOKEN)), |peer| {
-            let address = match peer {
-                Peer::Coordinator => coordinator_at,
-                Peer::Monitor => monitor_at,
-                Peer::Connector | Peer::Analyzer => nobody,
-            };
-            Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy()
-        })
-        .unwrap();
-        let (listener, address) = listen().await;
-        let shutdown = CancellationToken::new();
-        let serving = tokio::spawn(gateway.serve(listener, shutdown.clone()));
-        Self {
-            address,
-            coordinator,
-            monitor,
-            shutdown,
-            serving,
-        }
-    }
-
-    fn channel(&self) -> Channel {
-        Endpoint::from_shared(format!("http://{}", self.address)).unwrap().connect_lazy()
-    }
-
-    fn shown(
-        &self,
-        token: &'static str,
-    ) -> InterceptedService<Channel, impl Fn(Request<()>) -> Result<Request<()>, Status> + Clone + use<>> {
-        InterceptedService::new(self.channel(), move |mut request: Request<()>| {
-            request.metadata_mut().insert("authorization", token.parse().unwrap());
-            Ok(request)
-        })
-    }
-}
-
-const GOOD: &str = "Bearer a-token-for-tests";
+use tonic::transport::Endpoint;
+use tonic::{Code, Request};
 
 #[tokio::test]
 async fn a_call_reaches_its_peer_with_its_metadata_but_without_the_token() {
@@ -224,11 +53,11 @@ async fn without_the_token_nothing_but_health_is_answered() {
         let mut client = sync::sync_service_client::SyncServiceClient::new(bench.shown(token));
         let status = client.get_sync(sync::GetSyncRequest::default()).await.unwrap_err();
         assert_eq!(status.code(), Code::Unauthenticated, "{token}");
-        assert_eq!(code_of(&status), Some(ErrorCode::Credentials), "{token}");
+        assert_eq!(code_of(&status), Some(ErrorCode::ApiToken), "{token}");
     }
     let mut client = sync::sync_service_client::SyncServiceClient::new(bench.channel());
     let status = client.get_sync(sync::GetSyncRequest::default()).await.unwrap_err();
-    assert_eq!(code_of(&status), Some(ErrorCode::Credentials));
+    assert_eq!(code_of(&status), Some(ErrorCode::ApiToken));
     assert!(bench.coordinator.seen.lock().unwrap().is_none(), "no such call reached the peer");
 
     // Neither does a stranger learn which services exist.
@@ -253,7 +82,7 @@ async fn internal_services_and_unknown_methods_are_unimplemented() {
     let mut control = run::run_control_service_client::RunControlServiceClient::new(bench.shown(GOOD));
     let status = control.get_intent(run::GetIntentRequest::default()).await.unwrap_err();
     assert_eq!(status.code(), Code::Unimplemented);
-    // Routed by its prefix, refused by the peer, which does not have it.
+    // In the table, refused by the peer, which does not have it.
     let mut runs = run::run_service_client::RunServiceClient::new(bench.shown(GOOD));
     let status = runs.get_run(run::GetRunRequest::default()).await.unwrap_err();
     assert_eq!(status.code(), Code::Unimplemented);
@@ -298,7 +127,9 @@ async fn a_peer_that_comes_back_is_used_again_and_one_that_dies_in_a_stream_is_n
     let (address, _) = start_peer(Routes::new(service)).await;
     let proxy = syncline_testkit::FaultProxy::start(address).await.unwrap();
     let behind = proxy.address();
-    let gateway = Gateway::new(Some(&SecretString::from(TOKEN)), |_| {
+    let database = TestDatabase::create().await;
+    let db = self::database(database.url()).await;
+    let gateway = Gateway::new(&GatewayConfig::default(), Some(&SecretString::from(TOKEN)), db, |_| {
         Endpoint::from_shared(format!("http://{behind}")).unwrap().connect_lazy()
     })
     .unwrap();
@@ -334,10 +165,10 @@ async fn a_peer_that_comes_back_is_used_again_and_one_that_dies_in_a_stream_is_n
 async fn a_request_over_the_limit_is_refused_before_the_peer_has_it() {
     let bench = Bench::start().await;
     let mut client = sync::sync_service_client::SyncServiceClient::new(bench.shown(GOOD));
-    let small = "x".repeat(syncline_gateway::proxy::REQUEST_BYTES_MAX - 1024);
+    let small = "x".repeat(syncline_gateway::door::REQUEST_BYTES_MAX - 1024);
     let answer = client.apply_sync(sync::ApplySyncRequest { yaml: small.clone() }).await.unwrap();
     assert_eq!(answer.into_inner().sync.unwrap().yaml.len(), small.len());
-    let large = "x".repeat(syncline_gateway::proxy::REQUEST_BYTES_MAX + 1);
+    let large = "x".repeat(syncline_gateway::door::REQUEST_BYTES_MAX + 1);
     let status = client.apply_sync(sync::ApplySyncRequest { yaml: large }).await.unwrap_err();
     assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
 }
@@ -372,8 +203,12 @@ async fn reflection_needs_the_token_and_lists_public_services_only() {
         panic!("not a list")
     };
     let names: Vec<String> = list.service.into_iter().map(|s| s.name).collect();
-    for (service, _) in syncline_gateway::route::ROUTES {
-        assert!(names.iter().any(|n| n == service), "{service} is missing from {names:?}");
+    for service in syncline_gateway::route::SERVICES {
+        assert!(
+            names.iter().any(|n| n == service.name),
+            "{} is missing from {names:?}",
+            service.name
+        );
     }
     assert!(
         !names.iter().any(|n| n.contains("AccessService") || n.contains("StageService")),
@@ -424,10 +259,14 @@ async fn stopping_ends_open_streams_with_a_status() {
     tokio::time::timeout(SOON, bench.serving).await.unwrap().unwrap().unwrap();
 }
 
-#[test]
-fn a_gateway_without_a_token_does_not_start() {
+#[tokio::test]
+async fn a_gateway_without_a_token_does_not_start() {
+    let nowhere = sqlx::PgPool::connect_lazy("postgres://nobody@127.0.0.1:1/nothing").unwrap();
     for token in [None, Some(SecretString::from("")), Some(SecretString::from("  "))] {
-        let error = Gateway::new(token.as_ref(), |_| unreachable!("the token is looked at first")).unwrap_err();
+        let error = Gateway::new(&GatewayConfig::default(), token.as_ref(), nowhere.clone(), |_| {
+            unreachable!("the token is looked at first")
+        })
+        .unwrap_err();
         assert!(matches!(error, Error::NoToken));
         assert!(error.to_string().contains("SYNCLINE_GATEWAY_TOKEN"));
     }

@@ -30,6 +30,9 @@ pub struct Global {
     /// API token; better given by the environment, where process lists don't show it
     #[arg(long, global = true, env = "SYNCLINE_GATEWAY_TOKEN", hide_env_values = true, value_parser = secret)]
     pub token: Option<SecretString>,
+    /// Certificate authority of the gateway (PEM), where the system does not know it; for an address with https://
+    #[arg(long, global = true, value_name = "FILE", env = "SYNCLINE_GATEWAY_CA")]
+    pub ca: Option<PathBuf>,
     /// Form of the results on stdout; messages go to stderr
     #[arg(short, long, global = true, value_enum, default_value_t)]
     pub output: Format,
@@ -65,6 +68,25 @@ pub enum Command {
     },
     /// Messages that no retry could save
     DeadLetters(DeadLetters),
+    /// Make, list and revoke API tokens (administrators)
+    #[command(subcommand)]
+    Token(Token),
+    /// Whom the gateway takes you for
+    Whoami,
+    /// Read the audit log, export it, prove that nobody changed it
+    #[command(subcommand)]
+    Audit(Audit),
+    /// Print the script that completes commands in a shell
+    Completions {
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages
+    Man {
+        /// Directory of the pages; made if it is not there
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+    },
     /// Print the version
     Version,
 }
@@ -186,6 +208,79 @@ pub struct DeadLetters {
     #[arg(long)]
     pub run: Option<String>,
     /// At most so many, newest first
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub limit: u32,
+}
+
+#[derive(Subcommand)]
+pub enum Token {
+    /// Make a token; its secret is printed this once
+    Create {
+        /// Whom it stands for: the audit log and owned connections name it
+        subject: String,
+        /// What it may do
+        #[arg(long, value_enum, default_value_t)]
+        role: Role,
+        /// How many days it lives
+        #[arg(long, default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=366))]
+        days: u32,
+    },
+    /// List tokens, oldest first
+    List,
+    /// End a token at once
+    Revoke {
+        /// The token's id, as `token list` shows it
+        id: String,
+    },
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Role {
+    /// Looks
+    #[default]
+    Viewer,
+    /// Runs syncs, changes definitions and connections of its own
+    Operator,
+    /// Everything
+    Admin,
+}
+
+impl Role {
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+#[derive(Subcommand)]
+pub enum Audit {
+    /// Entries, oldest first (administrators)
+    List(AuditList),
+    /// Every entry as a line of JSON on stdout, the end of the chain as the last line (administrators)
+    Export,
+    /// See whether the chain holds: of an exported file, or of the whole log behind the gateway; exits with 1 if not
+    Verify {
+        /// What `audit export` wrote; `-` is stdin. Without it the gateway is asked
+        file: Option<PathBuf>,
+    },
+}
+
+#[derive(Args)]
+pub struct AuditList {
+    /// Only what this subject did
+    #[arg(long)]
+    pub subject: Option<String>,
+    /// Only what touches this connection
+    #[arg(long)]
+    pub connection: Option<String>,
+    /// Only entries behind this number
+    #[arg(long, default_value_t = 0)]
+    pub after: u64,
+    /// At most so many
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub limit: u32,
 }

@@ -1,17 +1,20 @@
 //! The way to the gateway: one lazy channel, the token on every request, a deadline on every answer.
 
+use std::path::Path;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use syncline_wire::analysis::analysis_service_client::AnalysisServiceClient;
 use syncline_wire::connection::connection_service_client::ConnectionServiceClient;
+use syncline_wire::identity::audit_service_client::AuditServiceClient;
+use syncline_wire::identity::token_service_client::TokenServiceClient;
 use syncline_wire::monitor::monitor_service_client::MonitorServiceClient;
 use syncline_wire::run::run_service_client::RunServiceClient;
 use syncline_wire::sync::sync_service_client::SyncServiceClient;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Request, Status};
 
 use crate::error::{CliError, is_transport};
@@ -51,16 +54,20 @@ impl Gateway {
     ///
     /// # Errors
     /// When the address or the token cannot be used at all.
-    pub fn new(url: &str, token: Option<&SecretString>) -> Result<Self, CliError> {
+    pub fn new(url: &str, ca: Option<&Path>, token: Option<&SecretString>) -> Result<Self, CliError> {
         let invalid = |why: &str| {
             CliError::new(Exit::Invalid, format!("`{url}` is not an address of a gateway: {why}"))
                 .remedy("Give one such as http://127.0.0.1:7600 with --gateway or SYNCLINE_GATEWAY_URL.")
         };
-        if !url.starts_with("http://") {
-            return Err(invalid("it does not start with http://"));
+        let encrypted = url.starts_with("https://");
+        if !encrypted && !url.starts_with("http://") {
+            return Err(invalid("it starts neither with https:// nor with http://"));
         }
-        let channel = Endpoint::from_shared(url.to_owned())
-            .map_err(|e| invalid(&e.to_string()))?
+        let mut endpoint = Endpoint::from_shared(url.to_owned()).map_err(|e| invalid(&e.to_string()))?;
+        if encrypted {
+            endpoint = endpoint.tls_config(tls(ca)?).map_err(|e| invalid(&root_cause(&e)))?;
+        }
+        let channel = endpoint
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(KEEPALIVE)
             .keep_alive_while_idle(true)
@@ -78,6 +85,14 @@ impl Gateway {
             url: url.to_owned(),
             channel: InterceptedService::new(channel, Auth(bearer)),
         })
+    }
+
+    pub fn tokens(&self) -> TokenServiceClient<Authorised> {
+        TokenServiceClient::new(self.channel.clone())
+    }
+
+    pub fn audit(&self) -> AuditServiceClient<Authorised> {
+        AuditServiceClient::new(self.channel.clone())
     }
 
     pub fn syncs(&self) -> SyncServiceClient<Authorised> {
@@ -109,6 +124,33 @@ impl Gateway {
     }
 }
 
+/// Trusts the given authority, or else those that the system trusts.
+fn tls(ca: Option<&Path>) -> Result<ClientTlsConfig, CliError> {
+    let Some(file) = ca else {
+        return Ok(ClientTlsConfig::new().with_native_roots());
+    };
+    let unusable = |why: &str| {
+        CliError::new(
+            Exit::Invalid,
+            format!("{} cannot be used as a certificate authority: {why}", file.display()),
+        )
+        .remedy("Give a file in PEM form with --ca or SYNCLINE_GATEWAY_CA.")
+    };
+    let pem = std::fs::read(file).map_err(|e| unusable(&e.to_string()))?;
+    if !pem.windows(27).any(|w| w == b"-----BEGIN CERTIFICATE-----") {
+        return Err(unusable("it holds no certificate in PEM form"));
+    }
+    Ok(ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)))
+}
+
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
 /// A request that is given up after the ordinary wait.
 pub fn ask<T>(message: T) -> Request<T> {
     ask_within(message, ANSWER_WAIT)
@@ -127,11 +169,14 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_that_cannot_be_one_is_refused() {
-        for url in ["", "127.0.0.1:7600", "https://example.com", "http://a b"] {
-            let error = Gateway::new(url, None).err();
+        for url in ["", "127.0.0.1:7600", "ftp://example.com", "http://a b"] {
+            let error = Gateway::new(url, None, None).err();
             assert_eq!(error.map(|e| e.exit), Some(Exit::Invalid), "{url}");
         }
-        assert!(Gateway::new("http://127.0.0.1:7600", Some(&"a\nb".into())).is_err());
+        let nowhere = Path::new("/nowhere/ca.pem");
+        let error = Gateway::new("https://127.0.0.1:7600", Some(nowhere), None).err();
+        assert!(error.is_some_and(|e| e.message.contains("/nowhere/ca.pem")));
+        assert!(Gateway::new("http://127.0.0.1:7600", None, Some(&"a\nb".into())).is_err());
     }
 
     #[tokio::test]
@@ -140,7 +185,7 @@ mod tests {
             .and_then(|l| l.local_addr())
             .map(|a| a.port());
         let url = format!("http://127.0.0.1:{}", port.expect("loopback has a free port"));
-        let gateway = Gateway::new(&url, None).expect("valid");
+        let gateway = Gateway::new(&url, None, None).expect("valid");
         let status = gateway.runs().list_runs(ask(Default::default())).await.expect_err("nobody listens");
         let error = gateway.error(status);
         assert_eq!(error.exit, Exit::Unreachable, "{error:?}");

@@ -332,7 +332,7 @@ async fn every_refusal_ends_with_its_number_and_leaves_stdout_alone() {
         ("dead-letters", 1, "SYSTEM_DATABASE_001"),
         ("connection list", 1, "error: "),
         ("runs --token wrong", 7, "SYNCLINE_GATEWAY_TOKEN"),
-        ("runs --gateway https://example.com", 2, "http://"),
+        ("runs --gateway ftp://example.com", 2, "http://"),
         ("runs --limit many", 2, "--limit"),
         ("dance", 2, "dance"),
         ("apply -f /nonexistent.yaml", 2, "/nonexistent.yaml"),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use syncline_connect::{ConnectError, OrgInfo, OrgKind, Source};
 use syncline_domain::spec::ConnectionDocument;
 use syncline_domain::{ConnectionName, ErrorCode};
+use syncline_wire::caller::{Caller, note_connections};
 use syncline_wire::connection::connection_service_server::ConnectionService;
 use syncline_wire::connection::{
     ApplyConnectionRequest, ApplyConnectionResponse, Connection, DeleteConnectionRequest, DeleteConnectionResponse, GetConnectionRequest,
@@ -30,14 +31,17 @@ const APPLY_HOLD_MAX: Duration = Duration::from_secs(60);
 #[tonic::async_trait]
 impl ConnectionService for Connector {
     async fn apply_connection(&self, request: Request<ApplyConnectionRequest>) -> Result<Response<ApplyConnectionResponse>, Status> {
+        let caller = Caller::of(request.metadata());
         let request = request.into_inner();
         let document = document::read(&request.yaml)?;
         let secrets = Secrets::for_document(&document.spec.auth, request.secrets)?;
-        let changed = self.apply(&document, &secrets).await?;
-        Ok(Response::new(ApplyConnectionResponse {
-            connection: Some(self.shown(&document.metadata.name).await?),
+        let changed = self.apply(&document, &secrets, caller.as_ref()).await?;
+        let name = &document.metadata.name;
+        let answer = ApplyConnectionResponse {
+            connection: Some(self.shown(name).await?),
             changed,
-        }))
+        };
+        Ok(about(name, answer))
     }
 
     async fn get_connection(&self, request: Request<GetConnectionRequest>) -> Result<Response<GetConnectionResponse>, Status> {
@@ -73,30 +77,27 @@ impl ConnectionService for Connector {
     async fn test_connection(&self, request: Request<TestConnectionRequest>) -> Result<Response<TestConnectionResponse>, Status> {
         let name = connection_name(&request.into_inner().name)?;
         self.test(&name).await?;
-        Ok(Response::new(TestConnectionResponse {
-            connection: Some(self.shown(&name).await?),
-        }))
+        let connection = Some(self.shown(&name).await?);
+        Ok(about(&name, TestConnectionResponse { connection }))
     }
 
     async fn delete_connection(&self, request: Request<DeleteConnectionRequest>) -> Result<Response<DeleteConnectionResponse>, Status> {
+        let caller = Caller::of(request.metadata());
         let name = connection_name(&request.into_inner().name)?;
-        let deleted = store::connection_delete(&self.db, &self.tenant, &name).await.map_err(Error::from)?;
-        self.forget(&name);
-        if !deleted {
-            return Err(Error::UnknownConnection(name.to_string()).into());
-        }
-        tracing::info!(connection = %name, "connection deleted");
-        Ok(Response::new(DeleteConnectionResponse {}))
+        self.delete(&name, caller.as_ref()).await?;
+        Ok(about(&name, DeleteConnectionResponse {}))
     }
 }
 
 impl Connector {
     /// Stores document and secrets together. False if both were stored already.
-    async fn apply(&self, document: &ConnectionDocument, secrets: &Secrets) -> Result<bool, Error> {
+    async fn apply(&self, document: &ConnectionDocument, secrets: &Secrets, caller: Option<&Caller>) -> Result<bool, Error> {
         let name = &document.metadata.name;
         let text = serde_json::to_string(document).expect("a document becomes JSON");
         let mut tx = self.db.begin().await?;
-        store::connection_lock(&mut tx, &self.tenant, name).await?;
+        if let Some(owner) = store::connection_lock(&mut tx, &self.tenant, name).await? {
+            may_change(name, &owner, caller)?;
+        }
         if let Some(row) = store::credential_lock(&mut tx, &self.tenant, name, APPLY_HOLD_MAX).await? {
             // Credentials that do not open any more (another key) are mended by applying them again.
             let same_secrets = self
@@ -109,12 +110,24 @@ impl Connector {
             }
         }
         let (data_key, sealed) = self.broker.seal_secrets(name, secrets);
-        let version = store::connection_put(&mut tx, &self.tenant, name, &text).await?;
+        let version = store::connection_put(&mut tx, &self.tenant, name, &text, caller.map_or("", |c| &c.subject)).await?;
         store::credential_put(&mut *tx, &self.tenant, name, version, &data_key, &sealed).await?;
         tx.commit().await?;
         self.forget(name);
         tracing::info!(connection = %name, version, "connection applied");
         Ok(true)
+    }
+
+    async fn delete(&self, name: &ConnectionName, caller: Option<&Caller>) -> Result<(), Error> {
+        let mut tx = self.db.begin().await?;
+        let owner = store::connection_lock(&mut tx, &self.tenant, name).await?;
+        let owner = owner.ok_or_else(|| Error::UnknownConnection(name.to_string()))?;
+        may_change(name, &owner, caller)?;
+        store::connection_delete(&mut *tx, &self.tenant, name).await?;
+        tx.commit().await?;
+        self.forget(name);
+        tracing::info!(connection = %name, "connection deleted");
+        Ok(())
     }
 
     /// Signs in, asks the system who it is, and stores what came of it. What the system refuses is a result, not an error.
@@ -161,6 +174,24 @@ impl Connector {
     }
 }
 
+/// An answer with its connection noted for the audit log.
+fn about<T>(name: &ConnectionName, answer: T) -> Response<T> {
+    let mut response = Response::new(answer);
+    note_connections(response.metadata_mut(), [name.as_str()]);
+    response
+}
+
+/// Who calls from within the installation may change everything.
+fn may_change(name: &ConnectionName, owner: &str, caller: Option<&Caller>) -> Result<(), Error> {
+    match caller {
+        Some(caller) if !caller.may_change(owner) => Err(Error::NotTheOwner {
+            name: name.clone(),
+            owner: owner.to_owned(),
+        }),
+        _ => Ok(()),
+    }
+}
+
 fn kind_name(kind: OrgKind) -> &'static str {
     match kind {
         OrgKind::Production => "Production",
@@ -188,5 +219,6 @@ fn to_wire(row: ConnectionRow) -> Result<Connection, Error> {
         last_connected_at: row.last_connected_at.map(to_proto),
         api_calls_used: count(row.calls_used),
         api_calls_max: count(row.calls_max),
+        owner: row.owner,
     })
 }

@@ -26,7 +26,7 @@ fn database(error: &sqlx::Error) -> Status {
 fn apply_error(error: ApplyError) -> Status {
     match error {
         ApplyError::Unknown(_) => status(ErrorCode::SyncUnknown, error.to_string()),
-        ApplyError::Illegal(_) => Status::failed_precondition(error.to_string()),
+        ApplyError::Illegal(_) => status(ErrorCode::RunState, error.to_string()),
         ApplyError::Database(error) => database(&error),
         ApplyError::Names => status(ErrorCode::Internal, error.to_string()),
     }

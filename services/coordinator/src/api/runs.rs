@@ -3,13 +3,14 @@
 use syncline_domain::run::{Event, RunState};
 use syncline_domain::{ErrorCode, RunId};
 use syncline_runtime::Platform;
+use syncline_wire::caller::note_connections;
 use syncline_wire::run::run_service_server::RunService;
 use syncline_wire::run::{
     ApproveRunRequest, ApproveRunResponse, CancelRunRequest, CancelRunResponse, GetRunRequest, GetRunResponse, ListRunsRequest,
     ListRunsResponse, ObjectPhase, PauseRunRequest, PauseRunResponse, ResumeRunRequest, ResumeRunResponse, Run, SubmitRunRequest,
     SubmitRunResponse,
 };
-use syncline_wire::status::status;
+use syncline_wire::status::{invalid_field, status};
 use syncline_wire::time::to_proto;
 use tonic::{Request, Response, Status};
 
@@ -42,11 +43,11 @@ impl Runs {
         row.ok_or_else(|| status(ErrorCode::SyncUnknown, format!("there is no run `{id}`")))
     }
 
-    async fn steer(&self, id: &str, event: Event) -> Result<Option<Run>, Status> {
+    async fn steer<T>(&self, id: &str, event: Event, answer: fn(Option<Run>) -> T) -> Result<Response<T>, Status> {
         self.find(id).await?;
         let row = shell::apply(&self.platform, id, &event).await.map_err(apply_error)?;
         tracing::info!(run = %id, event = event.name(), status = %row.state.status(), "a run was steered");
-        Ok(Some(message(row)))
+        Ok(about(row, answer))
     }
 
     /// The run that was submitted under this key before, if it is of the same sync.
@@ -56,13 +57,25 @@ impl Runs {
             .map_err(|e| database(&e))?;
         match row {
             Some(row) if row.sync == sync => Ok(Some(row)),
-            Some(row) => Err(Status::already_exists(format!(
-                "the idempotency key was used for a run of sync `{}`",
-                row.sync
-            ))),
+            Some(row) => Err(status(
+                ErrorCode::KeyReused,
+                format!("the idempotency key was used for a run of sync `{}`", row.sync),
+            )),
             None => Ok(None),
         }
     }
+}
+
+/// A run's answer, with the connections that it reads and writes noted for the audit log.
+fn about<T>(row: RunRow, answer: impl FnOnce(Option<Run>) -> T) -> Response<T> {
+    let connections = [row.source.clone(), row.target.clone()];
+    let mut response = Response::new(answer(Some(message(row))));
+    note_connections(response.metadata_mut(), connections.iter().map(String::as_str));
+    response
+}
+
+fn submitted(row: RunRow) -> Response<SubmitRunResponse> {
+    about(row, |run| SubmitRunResponse { run })
 }
 
 fn message(row: RunRow) -> Run {
@@ -95,15 +108,14 @@ impl RunService for Runs {
             idempotency_key: key,
         } = request.into_inner();
         if key.len() > KEY_BYTES_MAX {
-            return Err(Status::invalid_argument(format!(
-                "`idempotency_key` is longer than {KEY_BYTES_MAX} bytes"
-            )));
+            let why = format!("it is longer than {KEY_BYTES_MAX} bytes");
+            return Err(invalid_field(ErrorCode::RequestInvalid, "idempotency_key", why));
         }
         let key = (!key.is_empty()).then_some(key);
         if let Some(key) = &key
             && let Some(row) = self.repeated(key, &sync).await?
         {
-            return Ok(Response::new(SubmitRunResponse { run: Some(message(row)) }));
+            return Ok(submitted(row));
         }
         let found = store::sync_get(&self.platform.db, self.tenant(), &sync, None)
             .await
@@ -120,7 +132,7 @@ impl RunService for Runs {
             if let Some(key) = &key
                 && let Some(row) = self.repeated(key, &sync).await?
             {
-                return Ok(Response::new(SubmitRunResponse { run: Some(message(row)) }));
+                return Ok(submitted(row));
             }
             let active = store::run_active_on_link(&self.platform.db, self.tenant(), &found.source, &found.target)
                 .await
@@ -147,7 +159,7 @@ impl RunService for Runs {
             // The run is stored; the reconciler will go on with it.
             Err(_) => self.find(run.as_str()).await?,
         };
-        Ok(Response::new(SubmitRunResponse { run: Some(message(row)) }))
+        Ok(submitted(row))
     }
 
     async fn get_run(&self, request: Request<GetRunRequest>) -> Result<Response<GetRunResponse>, Status> {
@@ -173,22 +185,22 @@ impl RunService for Runs {
     }
 
     async fn approve_run(&self, request: Request<ApproveRunRequest>) -> Result<Response<ApproveRunResponse>, Status> {
-        let run = self.steer(&request.into_inner().id, Event::Approved).await?;
-        Ok(Response::new(ApproveRunResponse { run }))
+        self.steer(&request.into_inner().id, Event::Approved, |run| ApproveRunResponse { run })
+            .await
     }
 
     async fn pause_run(&self, request: Request<PauseRunRequest>) -> Result<Response<PauseRunResponse>, Status> {
-        let run = self.steer(&request.into_inner().id, Event::PauseRequested).await?;
-        Ok(Response::new(PauseRunResponse { run }))
+        self.steer(&request.into_inner().id, Event::PauseRequested, |run| PauseRunResponse { run })
+            .await
     }
 
     async fn resume_run(&self, request: Request<ResumeRunRequest>) -> Result<Response<ResumeRunResponse>, Status> {
-        let run = self.steer(&request.into_inner().id, Event::ResumeRequested).await?;
-        Ok(Response::new(ResumeRunResponse { run }))
+        self.steer(&request.into_inner().id, Event::ResumeRequested, |run| ResumeRunResponse { run })
+            .await
     }
 
     async fn cancel_run(&self, request: Request<CancelRunRequest>) -> Result<Response<CancelRunResponse>, Status> {
-        let run = self.steer(&request.into_inner().id, Event::CancelRequested).await?;
-        Ok(Response::new(CancelRunResponse { run }))
+        self.steer(&request.into_inner().id, Event::CancelRequested, |run| CancelRunResponse { run })
+            .await
     }
 }

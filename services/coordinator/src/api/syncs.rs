@@ -3,7 +3,8 @@
 use syncline_domain::ErrorCode;
 use syncline_domain::spec::{Document, read_document};
 use syncline_runtime::Platform;
-use syncline_wire::status::status;
+use syncline_wire::caller::note_connections;
+use syncline_wire::status::{invalid_field, status};
 use syncline_wire::sync::sync_service_server::SyncService;
 use syncline_wire::sync::{
     ApplySyncRequest, ApplySyncResponse, GetSyncRequest, GetSyncResponse, ListSyncsRequest, ListSyncsResponse, Sync,
@@ -41,6 +42,14 @@ fn message(row: SyncRow) -> Sync {
     }
 }
 
+/// The answer to an apply, with the sync's connections noted for the audit log.
+fn applied(sync: Sync, changed: bool) -> Response<ApplySyncResponse> {
+    let connections = [sync.source.clone(), sync.target.clone()];
+    let mut response = Response::new(ApplySyncResponse { sync: Some(sync), changed });
+    note_connections(response.metadata_mut(), connections.iter().map(String::as_str));
+    response
+}
+
 fn unknown(name: &str) -> Status {
     status(ErrorCode::SyncUnknown, format!("there is no sync `{name}`"))
 }
@@ -49,7 +58,7 @@ fn unknown(name: &str) -> Status {
 impl SyncService for Syncs {
     async fn apply_sync(&self, request: Request<ApplySyncRequest>) -> Result<Response<ApplySyncResponse>, Status> {
         let yaml = request.into_inner().yaml;
-        let document = read_document(&yaml).map_err(|e| status(ErrorCode::SyncInvalid, e.to_string()))?;
+        let document = read_document(&yaml).map_err(|e| invalid_field(ErrorCode::SyncInvalid, "yaml", e.to_string()))?;
         let Document::Sync(sync) = document else {
             return Err(status(
                 ErrorCode::SyncInvalid,
@@ -74,10 +83,7 @@ impl SyncService for Syncs {
                 target: row.target.clone(),
                 ..*row
             });
-            return Ok(Response::new(ApplySyncResponse {
-                sync: Some(sync),
-                changed: false,
-            }));
+            return Ok(applied(sync, false));
         }
         let row = SyncRow {
             name: name.to_owned(),
@@ -90,10 +96,7 @@ impl SyncService for Syncs {
         store::sync_insert(&mut tx, self.tenant(), &row).await.map_err(|e| database(&e))?;
         tx.commit().await.map_err(|e| database(&e))?;
         tracing::info!(sync = %row.name, version = row.version, "a sync was applied");
-        Ok(Response::new(ApplySyncResponse {
-            sync: Some(message(row)),
-            changed: true,
-        }))
+        Ok(applied(message(row), true))
     }
 
     async fn get_sync(&self, request: Request<GetSyncRequest>) -> Result<Response<GetSyncResponse>, Status> {

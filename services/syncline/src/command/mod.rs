@@ -1,16 +1,19 @@
 //! One file per command: ask, then show.
 
 pub mod apply;
+pub mod audit;
 pub mod check;
 pub mod connection;
 pub mod dead_letters;
 pub mod dev;
+pub mod manual;
 pub mod report;
 pub mod run;
 pub mod runs;
+pub mod token;
 pub mod version;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Audit, Cli, Command};
 use crate::client::Gateway;
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -31,11 +34,15 @@ pub fn run(cli: Cli) -> Result<Exit, CliError> {
     match cli.command {
         Command::Version => version::run(output),
         Command::Dev(dev) => dev::run(dev, cli.global.token, output),
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man { dir } => manual::pages(&dir, output),
+        Command::Audit(Audit::Verify { file: Some(file) }) => audit::verify_file(&file, output),
         command => {
+            syncline_runtime::entry::install_crypto();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(async {
                 let context = Context {
-                    gateway: Gateway::new(&cli.global.gateway, cli.global.token.as_ref())?,
+                    gateway: Gateway::new(&cli.global.gateway, cli.global.ca.as_deref(), cli.global.token.as_ref())?,
                     output,
                 };
                 remote(&context, command).await
@@ -54,7 +61,10 @@ async fn remote(context: &Context, command: Command) -> Result<Exit, CliError> {
         Command::Runs(arguments) => runs::run(context, arguments).await,
         Command::Report { run } => report::run(context, &run).await,
         Command::DeadLetters(arguments) => dead_letters::run(context, arguments).await,
-        Command::Dev(_) | Command::Version => Ok(Exit::Ok),
+        Command::Token(command) => token::run(context, command).await,
+        Command::Whoami => token::whoami(context).await,
+        Command::Audit(command) => audit::run(context, command).await,
+        Command::Dev(_) | Command::Version | Command::Completions { .. } | Command::Man { .. } => Ok(Exit::Ok),
     }
 }
 

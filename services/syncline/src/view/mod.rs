@@ -1,11 +1,13 @@
 //! What results look like, as text and as JSON. Pure: no clock, no terminal.
 
+pub mod audit;
 pub mod connection;
 pub mod dead_letter;
 pub mod plan;
 pub mod progress;
 pub mod report;
 pub mod run;
+pub mod token;
 
 use prost_types::Timestamp;
 use serde_json::Value;
