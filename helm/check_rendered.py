@@ -52,11 +52,29 @@ def source_keys(service: str) -> set[str]:
 
 
 def source_variables(services: list[str]) -> set[str]:
-    """Every variable that the runtime reads."""
-    text = "".join((RUNTIME / name).read_text() for name in ("config.rs", "telemetry.rs"))
+    """Every variable that the runtime or the gateway reads."""
+    files = [RUNTIME / "config.rs", RUNTIME / "telemetry.rs", ROOT / "services/gateway/src/config.rs"]
+    text = "".join(file.read_text() for file in files)
     named = set(re.findall(r'"((?:SYNCLINE|OTEL)_[A-Z_]+)"', text))
     named |= {"SYNCLINE_KEY_" + key.upper().replace("-", "_") for key in key_names()}
     return named | {f"SYNCLINE_{service.upper()}_URL" for service in services} | {"RUST_LOG"}
+
+
+def source_calls(services: list[str]) -> dict[str, set[str]]:
+    """Which services a service calls: through its own code, and through what the runtime does for it."""
+    asked = re.compile(r"\bpeers\s*\.(" + "|".join(services) + r")\b")
+    calls = {}
+    for service in services:
+        text = "".join(file.read_text() for file in (ROOT / "services" / service / "src").rglob("*.rs"))
+        calls[service] = set(asked.findall(text))
+        if "worker::run" in text:  # at every renewal of a lease
+            calls[service] |= set(asked.findall((RUNTIME / "worker.rs").read_text()))
+        if "Plans::new" in text:
+            calls[service] |= set(asked.findall((RUNTIME / "plans.rs").read_text()))
+    route = (ROOT / "services/gateway/src/route.rs").read_text()
+    peers = re.search(r"pub enum Peer \{(.*?)\}", route, re.DOTALL)
+    calls["gateway"] = {peer.lower() for peer in re.findall(r"([A-Z][a-z]+)", peers[1])}
+    return calls
 
 
 def of_kind(manifests: list[dict], kind: str) -> dict[str, dict]:
@@ -80,9 +98,16 @@ def check_wiring(service: str, deployment: dict, services: dict[str, dict], port
     (listening,) = container["ports"]
     expect(published["port"] == listening["containerPort"] == port, f"{service}: not on its port {port}")
     expect(published["targetPort"] == listening["name"], f"{service}: its Service leads to no port")
-    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-        expect(container[probe]["grpc"]["port"] == port, f"{service}: the {probe} asks another port")
-    expect(container["command"] == [f"syncline-{service}"], f"{service}: runs another program")
+    tls = "SYNCLINE_GATEWAY_TLS_CERT" in {variable["name"] for variable in container["env"]}
+    health = (RUNTIME / "health.rs").read_text()
+    for probe, asks in (("startupProbe", "liveness"), ("readinessProbe", "readiness"), ("livenessProbe", "liveness")):
+        handler = container[probe]["tcpSocket" if tls else "grpc"]
+        expect(handler["port"] == port, f"{service}: the {probe} asks another port")
+        expect(tls or handler.get("service") == asks, f"{service}: the {probe} does not ask for {asks}")
+        expect(f'"{asks}"' in health, f"no service says whether it is in {asks}")
+    expect(container["command"] + container["args"] == ["syncline", "serve", service], f"{service}: runs another program")
+    account = deployment["spec"]["template"]["spec"]["serviceAccountName"]
+    expect(account == deployment["metadata"]["name"], f"{service}: runs under another service's account")
 
 
 def check_environment(service: str, deployment: dict, services: dict[str, dict], known: set[str], ports: dict[str, int]) -> None:
@@ -100,7 +125,9 @@ def check_environment(service: str, deployment: dict, services: dict[str, dict],
 
     secret = {name for name, variable in environment.items() if "valueFrom" in variable}
     wanted = {f"SYNCLINE_KEY_{key.upper().replace('-', '_')}" for key in source_keys(service)}
-    wanted |= {"SYNCLINE_GATEWAY_TOKEN"} if service == "gateway" else {"SYNCLINE_NATS_URL", "SYNCLINE_DATABASE_URL"}
+    wanted |= {"SYNCLINE_DATABASE_URL"}
+    wanted |= {"SYNCLINE_GATEWAY_TOKEN"} if service == "gateway" else {"SYNCLINE_NATS_URL"}
+    expect(environment["SYNCLINE_MIGRATE"]["value"] == "never", f"{service}: migrates beside the job that does")
     expect(secret == wanted, f"{service}: gets the secrets {sorted(secret)}, needs {sorted(wanted)}")
     for name in secret:
         reference = environment[name]["valueFrom"].get("secretKeyRef", {})
@@ -122,12 +149,61 @@ def check_security(service: str, deployment: dict) -> None:
     expect(context["capabilities"] == {"drop": ["ALL"]}, f"{service}: keeps capabilities")
     expect(context["readOnlyRootFilesystem"] is True, f"{service}: may write to its image")
     expect(not {"privileged", "runAsUser", "runAsNonRoot"} & context.keys(), f"{service}: the container undoes what holds for the pod")
-    expect(not {"hostNetwork", "hostPID", "hostIPC", "volumes"} & pod.keys(), f"{service}: reaches into its node")
+    expect(not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys(), f"{service}: reaches into its node")
+    for volume in pod.get("volumes", []):
+        expect(volume.keys() == {"name", "secret"}, f"{service}: mounts something that is no Secret")
     expect(pod["automountServiceAccountToken"] is False, f"{service}: may speak to Kubernetes")
     expect(pod["enableServiceLinks"] is False, f"{service}: gets variables that Kubernetes names")
     resources = container["resources"]
     expect("memory" in resources["limits"], f"{service}: memory has no limit")
     expect({"cpu", "memory"} <= resources["requests"].keys(), f"{service}: asks for nothing")
+
+
+def selected(selector: dict, deployments: dict[str, dict]) -> set[str]:
+    """The services whose pods a selector finds."""
+    wanted = selector["matchLabels"].items()
+    return {name for name, d in deployments.items() if wanted <= d["spec"]["template"]["metadata"]["labels"].items()}
+
+
+def check_policy(service: str, policy: dict, deployments: dict[str, dict], calls: dict[str, set[str]], ports: dict[str, int]) -> None:
+    """Exactly the calls that the sources make are let through, on exactly their ports."""
+    spec = policy["spec"]
+    expect(selected(spec["podSelector"], deployments) == {service}, f"{service}: its policy is about other pods")
+    expect(set(spec["policyTypes"]) == {"Ingress", "Egress"}, f"{service}: its policy leaves a direction open")
+    callers = set()
+    for rule in spec["ingress"]:
+        expect({p["port"] for p in rule["ports"]} == {ports[service]}, f"{service}: is reached on another port")
+        for peer in rule.get("from", []):
+            callers |= selected(peer["podSelector"], deployments)
+    if service == "gateway":
+        expect(all("from" not in rule for rule in spec["ingress"]), "gateway: cannot be reached from outside")
+    else:
+        wanted = {caller for caller, called in calls.items() if service in called}
+        expect(callers == wanted, f"{service}: is open to {sorted(callers)}, called by {sorted(wanted)}")
+        expect(all("from" in rule for rule in spec["ingress"]), f"{service}: is open to everybody")
+    called = set()
+    for rule in spec["egress"]:
+        for peer in rule.get("to", []):
+            names = selected(peer["podSelector"], deployments)
+            called |= names
+            expect({p["port"] for p in rule["ports"]} == {ports[name] for name in names}, f"{service}: may call another port")
+    expect(called == calls[service], f"{service}: may call {sorted(called)}, calls {sorted(calls[service])}")
+    outside = {p["port"] for rule in spec["egress"] if "to" not in rule for p in rule["ports"]}
+    text = "".join(file.read_text() for file in (ROOT / "services" / service / "src").rglob("*.rs"))
+    speaks_to_orgs = "syncline_salesforce" in text
+    expect(service == "gateway" or (443 in outside) == speaks_to_orgs, f"{service}: reaches orgs though it needs not, or not though it must")
+
+
+def check_job(manifests: list[dict]) -> None:
+    (job,) = [m for m in manifests if m["kind"] == "Job"]
+    pod = job["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    expect(container["command"] + container["args"] == ["syncline", "migrate"], "migrate: runs another program")
+    expect(job["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade", "migrate: does not run first")
+    secret = {v["name"] for v in container["env"] if "valueFrom" in v}
+    expect(secret == {"SYNCLINE_NATS_URL", "SYNCLINE_DATABASE_URL"}, f"migrate: gets the secrets {sorted(secret)}")
+    expect(pod["securityContext"]["runAsNonRoot"] is True, "migrate: may run as root")
+    expect(container["securityContext"]["readOnlyRootFilesystem"] is True, "migrate: may write to its image")
 
 
 def main() -> int:
@@ -136,16 +212,30 @@ def main() -> int:
     ports = source_ports()
     known = source_variables(list(ports))
     deployments, services = of_kind(manifests, "Deployment"), of_kind(manifests, "Service")
-    expect(len(manifests) == 2 * len(ports), f"{len(manifests)} manifests for {len(ports)} services")
+    accounts = of_kind(manifests, "ServiceAccount")
+    policies = of_kind(manifests, "NetworkPolicy")
+    calls = source_calls(list(ports))
     for manifest in manifests:
         expect(manifest["metadata"].get("namespace") == namespace, f"{manifest['metadata']['name']}: is in no namespace of its own")
-    for kind, found in (("Deployment", deployments), ("Service", services)):
+    for kind, found in (("Deployment", deployments), ("Service", services), ("ServiceAccount", accounts)):
         expect(found.keys() == ports.keys(), f"of kind {kind}: {sorted(found)}, the services are {sorted(ports)}")
     if not problems:
         for service, port in ports.items():
             check_wiring(service, deployments[service], services, port)
             check_environment(service, deployments[service], services, known, ports)
             check_security(service, deployments[service])
+            expect(accounts[service]["automountServiceAccountToken"] is False, f"{service}: its account has a token")
+            if policies:
+                check_policy(service, policies[service], deployments, calls, ports)
+        check_job(manifests)
+        scaled = [m for m in manifests if m["kind"] in ("HorizontalPodAutoscaler", "ScaledObject")]
+        for scaler in scaled:
+            target = scaler["spec"]["scaleTargetRef"]["name"]
+            (deployment,) = [d for d in deployments.values() if d["metadata"]["name"] == target]
+            expect("replicas" not in deployment["spec"], f"{target}: two of them set its number of pods")
+            consumer = scaler["spec"].get("triggers", [{"metadata": {}}])[0]["metadata"].get("consumer")
+            service = deployment["metadata"]["labels"]["app.kubernetes.io/component"]
+            expect(consumer in (None, f"tasks-{service}"), f"{target}: follows the consumer {consumer}")
     for problem in problems:
         print(problem, file=sys.stderr)
     return 1 if problems else 0

@@ -7,6 +7,20 @@
       key: {{ .entry }}
 {{- end }}
 
+{{/* Where NATS is. Takes the root. */}}
+{{- define "syncline.natsVariables" -}}
+{{- $nats := required "secrets.nats.name is empty: name an existing Secret that holds the address of NATS (see the chart's README.md)" .Values.secrets.nats.name -}}
+{{ include "syncline.secretVariable" (dict "variable" "SYNCLINE_NATS_URL" "secret" $nats "entry" .Values.secrets.nats.key) }}
+- name: SYNCLINE_NATS_REPLICAS
+  value: {{ .Values.nats.streamReplicas | quote }}
+{{- end }}
+
+{{/* Where PostgreSQL is. Takes the root. */}}
+{{- define "syncline.databaseVariable" -}}
+{{- $database := required "secrets.database.name is empty: name an existing Secret that holds the address of PostgreSQL (see the chart's README.md)" .Values.secrets.database.name -}}
+{{ include "syncline.secretVariable" (dict "variable" "SYNCLINE_DATABASE_URL" "secret" $database "entry" .Values.secrets.database.key) }}
+{{- end }}
+
 {{/* The environment of one service: all it needs and no secret that it does not. Takes {root, service, facts}. */}}
 {{- define "syncline.environment" -}}
 {{- $root := .root -}}
@@ -20,23 +34,38 @@
   value: "http://{{ include "syncline.prefix" $root }}-{{ $peer }}:{{ $facts.port }}"
 {{- end }}
 {{- end }}
-{{- if .facts.platform }}
-{{- $nats := required "secrets.nats.name is empty: name an existing Secret that holds the address of NATS (see the chart's README.md)" $secrets.nats.name }}
-{{- $database := required "secrets.database.name is empty: name an existing Secret that holds the address of PostgreSQL (see the chart's README.md)" $secrets.database.name }}
-{{ include "syncline.secretVariable" (dict "variable" "SYNCLINE_NATS_URL" "secret" $nats "entry" $secrets.nats.key) }}
-{{ include "syncline.secretVariable" (dict "variable" "SYNCLINE_DATABASE_URL" "secret" $database "entry" $secrets.database.key) }}
-- name: SYNCLINE_NATS_REPLICAS
-  value: {{ $root.Values.nats.streamReplicas | quote }}
-{{- else }}
-# Every service demands these two at its start, but this one never connects. The only public door gets no password.
-- name: SYNCLINE_NATS_URL
-  value: nats://not-used
-- name: SYNCLINE_DATABASE_URL
-  value: postgres://not-used
+{{- if .facts.nats }}
+{{ include "syncline.natsVariables" $root }}
 {{- end }}
+{{ include "syncline.databaseVariable" $root }}
+# The job of the release migrates before any pod starts.
+- name: SYNCLINE_MIGRATE
+  value: never
 {{- if eq $service "gateway" }}
 {{- $token := required "secrets.gatewayToken.name is empty: name an existing Secret that holds the API token of the gateway (see the chart's README.md)" $secrets.gatewayToken.name }}
 {{ include "syncline.secretVariable" (dict "variable" "SYNCLINE_GATEWAY_TOKEN" "secret" $token "entry" $secrets.gatewayToken.key) }}
+{{- with $root.Values.gateway }}
+- name: SYNCLINE_GATEWAY_REQUESTS_PER_SECOND
+  value: {{ .requestsPerSecond | quote }}
+{{- if .tls.secret }}
+- name: SYNCLINE_GATEWAY_TLS_CERT
+  value: /etc/syncline/tls/tls.crt
+- name: SYNCLINE_GATEWAY_TLS_KEY
+  value: /etc/syncline/tls/tls.key
+{{- else }}
+# Something in front of the gateway ends TLS.
+- name: SYNCLINE_GATEWAY_PLAINTEXT
+  value: allow
+{{- end }}
+{{- if .oidc.issuer }}
+- name: SYNCLINE_OIDC_ISSUER
+  value: {{ .oidc.issuer | quote }}
+- name: SYNCLINE_OIDC_AUDIENCE
+  value: {{ required "gateway.oidc.audience is empty: say for whom the issuer's tokens are (see values.yaml)" .oidc.audience | quote }}
+- name: SYNCLINE_OIDC_ROLES_CLAIM
+  value: {{ .oidc.rolesClaim | quote }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- range .facts.keys }}
 {{- $keys := required "secrets.keys.name is empty: name an existing Secret that holds the installation's keys (see the chart's README.md)" $secrets.keys.name }}

@@ -56,6 +56,14 @@ pub struct KeyConfig {
     pub dir: Option<PathBuf>,
 }
 
+/// When a service brings its schema up to date.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Migrating {
+    AtStart,
+    /// It only sees that somebody has (`syncline migrate`).
+    Never,
+}
+
 /// The configuration of one service. Prints no secret.
 #[derive(Clone)]
 pub struct Config {
@@ -64,6 +72,7 @@ pub struct Config {
     pub nats_url: String,
     pub nats_replicas: usize,
     pub database_url: SecretString,
+    pub migrating: Migrating,
     pub tenant: TenantId,
     pub keys: KeyConfig,
     pub peers: PeerUrls,
@@ -123,10 +132,17 @@ impl Config {
                 Some(v) => parse("SYNCLINE_LISTEN", &v)?,
                 None => SocketAddr::from(([127, 0, 0, 1], port(service, base_port))),
             },
-            nats_url: get("SYNCLINE_NATS_URL").ok_or(ConfigError::Missing {
-                name: "SYNCLINE_NATS_URL",
-                remedy: "set it to nats://user:password@host:port",
-            })?,
+            nats_url: match get("SYNCLINE_NATS_URL") {
+                Some(url) => url,
+                // The only service that never speaks to the bus need not know where it is.
+                None if service == "gateway" => String::new(),
+                None => {
+                    return Err(ConfigError::Missing {
+                        name: "SYNCLINE_NATS_URL",
+                        remedy: "set it to nats://user:password@host:port",
+                    });
+                }
+            },
             nats_replicas: get("SYNCLINE_NATS_REPLICAS").map_or(Ok(1), |v| parse("SYNCLINE_NATS_REPLICAS", &v))?,
             database_url: get("SYNCLINE_DATABASE_URL")
                 .ok_or(ConfigError::Missing {
@@ -134,6 +150,16 @@ impl Config {
                     remedy: "set it to postgres://user:password@host:port/database",
                 })?
                 .into(),
+            migrating: match get("SYNCLINE_MIGRATE").as_deref() {
+                None | Some("start") => Migrating::AtStart,
+                Some("never") => Migrating::Never,
+                Some(_) => {
+                    return Err(ConfigError::Invalid {
+                        name: "SYNCLINE_MIGRATE".to_owned(),
+                        reason: "it is `start` (also when not set) or `never`".to_owned(),
+                    });
+                }
+            },
             tenant,
             keys: KeyConfig {
                 dir: get("SYNCLINE_KEYS_DIR").map(PathBuf::from),
@@ -216,6 +242,8 @@ mod tests {
         let bad = with(&[("SYNCLINE_LISTEN", "here")]).expect_err("not an address");
         assert!(bad.to_string().contains("SYNCLINE_LISTEN"));
         assert!(with(&[("SYNCLINE_TENANT", "a.b")]).is_err());
+        let bad = with(&[("SYNCLINE_MIGRATE", "sometimes")]).expect_err("not a moment");
+        assert!(bad.to_string().contains("SYNCLINE_MIGRATE"));
         assert!(!format!("{:?}", with(&[]).expect("valid")).contains("secret"));
     }
 }

@@ -18,10 +18,22 @@ where
         Ok(config) => config,
         Err(error) => return complain(service, &error.into()),
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return complain(service, &error.into()),
-    };
+    match serve(service, config, run) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(service, &error),
+    }
+}
+
+/// Runs a configured service until it ends, SIGTERM or Ctrl-C.
+///
+/// # Errors
+/// What ended it, if that was not a signal.
+pub fn serve<F, Fut>(service: &'static str, config: Config, run: F) -> anyhow::Result<()>
+where
+    F: FnOnce(Config, CancellationToken) -> Fut,
+    Fut: Future<Output = anyhow::Result<()>>,
+{
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(async {
         install_crypto();
         let _telemetry = telemetry::init(service, config.otlp_endpoint.as_deref());
@@ -30,10 +42,7 @@ where
         run(config, shutdown).await
     });
     runtime.shutdown_timeout(std::time::Duration::from_secs(5));
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => complain(service, &error),
-    }
+    result
 }
 
 /// One TLS provider for every library of the process; without it some of them panic at their first connection.

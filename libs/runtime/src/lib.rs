@@ -9,7 +9,9 @@
 
 pub mod access;
 pub mod config;
+mod database;
 pub mod entry;
+pub mod health;
 pub mod keys;
 pub mod lease;
 pub mod outbox;
@@ -22,8 +24,9 @@ pub mod usage;
 pub mod worker;
 
 pub use config::Config;
+pub use database::database;
 pub use entry::main;
 pub use keys::Keys;
 pub use lease::{Lease, TaskId};
-pub use platform::{Peers, Platform, StartError, database};
+pub use platform::{Peers, Platform, StartError};
 pub use worker::{Outcome, StageError};

@@ -3,10 +3,8 @@
 use std::future::Future;
 use std::time::Duration;
 
-use secrecy::ExposeSecret;
+use sqlx::PgPool;
 use sqlx::migrate::Migrator;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, PgConnection, PgPool};
 use syncline_bus::{Bus, BusConfig, BusError};
 use syncline_domain::ErrorCode;
 use thiserror::Error;
@@ -14,16 +12,11 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
 use crate::config::Config;
+use crate::database::database;
 use crate::keys::Keys;
-use crate::{lease, outbox, rpc};
+use crate::{outbox, rpc};
 
-/// Connections that one service holds to PostgreSQL.
-const CONNECTIONS_MAX: u32 = 12;
-const START_PAUSE: Duration = Duration::from_millis(300);
-/// How long one attempt to connect may take.
-const ATTEMPT_MAX: Duration = Duration::from_secs(5);
-/// PostgreSQL 15 is the oldest that is tested.
-const POSTGRES_MIN: i32 = 150_000;
+pub(crate) const START_PAUSE: Duration = Duration::from_millis(300);
 
 #[derive(Debug, Error)]
 pub enum StartError {
@@ -33,17 +26,37 @@ pub enum StartError {
     Database(#[source] sqlx::Error),
     #[error("PostgreSQL {found} is too old; 15 or newer is needed")]
     DatabaseTooOld { found: String },
-    #[error("the schema could not be migrated")]
-    Migrate(#[from] sqlx::migrate::MigrateError),
+    #[error("the schema `{schema}` could not be migrated, and nothing was changed: {}", remedy(source))]
+    Migrate {
+        schema: &'static str,
+        #[source]
+        source: sqlx::migrate::MigrateError,
+    },
+    #[error("the schema `{schema}` is older than this release (SYNCLINE_MIGRATE=never): run `syncline migrate`, then start again")]
+    NotMigrated { schema: &'static str },
     #[error("NATS: {0}. Start NATS 2.10 or newer with JetStream and check SYNCLINE_NATS_URL")]
     Bus(#[source] BusError),
+}
+
+/// What to do about a migration that cannot be made.
+fn remedy(error: &sqlx::migrate::MigrateError) -> &'static str {
+    use sqlx::migrate::MigrateError;
+    match error {
+        MigrateError::VersionMismatch(_) => {
+            "a migration that was applied is not the one of this release; use the release that made the database, or restore a backup"
+        }
+        MigrateError::Dirty(_) => "an earlier migration stopped half-way; restore the backup that was taken before it",
+        _ => "see the cause, mend it, and start again",
+    }
 }
 
 impl StartError {
     #[must_use]
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::DatabaseUrl | Self::Database(_) | Self::DatabaseTooOld { .. } | Self::Migrate(_) => ErrorCode::DatabaseUnavailable,
+            Self::DatabaseUrl | Self::Database(_) | Self::DatabaseTooOld { .. } | Self::Migrate { .. } | Self::NotMigrated { .. } => {
+                ErrorCode::DatabaseUnavailable
+            }
             Self::Bus(_) => ErrorCode::BusUnavailable,
         }
     }
@@ -125,80 +138,6 @@ impl Platform {
             }
         });
     }
-}
-
-/// A service's pool of connections, its schema up to date; for a service that needs nothing else of a [`Platform`].
-///
-/// # Errors
-/// [`StartError`] after waiting some seconds for the server.
-pub async fn database(config: &Config, migrations: Option<&'static Migrator>) -> Result<PgPool, StartError> {
-    let options: PgConnectOptions = config.database_url.expose_secret().parse().map_err(|_| StartError::DatabaseUrl)?;
-    let schema = config.service;
-    let options = options
-        .application_name(&format!("syncline-{schema}"))
-        .options([("search_path", schema)]);
-    let pool = PgPoolOptions::new()
-        .max_connections(CONNECTIONS_MAX)
-        .acquire_timeout(Duration::from_secs(10))
-        .connect_lazy_with(options.clone());
-    let deadline = tokio::time::Instant::now() + config.start_wait;
-    let version = loop {
-        match server_version(&options).await {
-            Ok(version) => break version,
-            Err(error) if tokio::time::Instant::now() >= deadline => return Err(StartError::Database(error)),
-            Err(_) => tokio::time::sleep(START_PAUSE).await,
-        }
-    };
-    if version < POSTGRES_MIN {
-        return Err(StartError::DatabaseTooOld {
-            found: (version / 10_000).to_string(),
-        });
-    }
-    let mut connection = pool.acquire().await.map_err(StartError::Database)?;
-    // Replicas that start together would race for the same names.
-    sqlx::query("select pg_advisory_lock(hashtext('syncline-schema-' || $1))")
-        .bind(schema)
-        .execute(&mut *connection)
-        .await
-        .map_err(StartError::Database)?;
-    let created = create_schema(&mut connection, schema).await;
-    let migrated = match (created, migrations) {
-        (Err(error), _) => Err(StartError::Database(error)),
-        (Ok(()), Some(migrations)) => migrations.run(&pool).await.map_err(StartError::Migrate),
-        (Ok(()), None) => Ok(()),
-    };
-    sqlx::query("select pg_advisory_unlock(hashtext('syncline-schema-' || $1))")
-        .bind(schema)
-        .execute(&mut *connection)
-        .await
-        .map_err(StartError::Database)?;
-    migrated?;
-    Ok(pool)
-}
-
-/// Asks past the pool, which would answer every failure with its own timeout.
-async fn server_version(options: &PgConnectOptions) -> Result<i32, sqlx::Error> {
-    let asking = async {
-        let mut connection = PgConnection::connect_with(options).await?;
-        let version = sqlx::query_scalar("select current_setting('server_version_num')::int")
-            .fetch_one(&mut connection)
-            .await?;
-        // It has answered; how it takes the farewell does not matter.
-        let _ = connection.close().await;
-        Ok(version)
-    };
-    tokio::time::timeout(ATTEMPT_MAX, asking)
-        .await
-        .unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
-}
-
-async fn create_schema(connection: &mut sqlx::PgConnection, schema: &str) -> Result<(), sqlx::Error> {
-    // Schema names are this crate's own literals.
-    sqlx::raw_sql(sqlx::AssertSqlSafe(format!("create schema if not exists {schema}")))
-        .execute(&mut *connection)
-        .await?;
-    sqlx::raw_sql(lease::SCHEMA).execute(connection).await?;
-    Ok(())
 }
 
 async fn bus(config: &Config) -> Result<Bus, StartError> {

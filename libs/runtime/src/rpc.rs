@@ -6,6 +6,7 @@ use opentelemetry::propagation::{Extractor, Injector};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::task::AbortOnDropHandle;
 use tonic::metadata::{MetadataKey, MetadataMap, MetadataValue};
 use tonic::service::Routes;
 use tonic::service::interceptor::InterceptedService;
@@ -13,6 +14,7 @@ use tonic::transport::{Channel, Endpoint, Server};
 use tonic::{Request, Status};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
+use crate::health;
 use crate::platform::Platform;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -57,7 +59,15 @@ pub async fn serve(platform: &Platform, routes: Routes) -> Result<(), ServeError
     let listener = TcpListener::bind(address)
         .await
         .map_err(|source| ServeError::Listen { address, source })?;
-    let (_, health) = tonic_health::server::health_reporter();
+    let (reporter, health) = tonic_health::server::health_reporter();
+    let watching = health::watch(
+        reporter,
+        platform.config.service,
+        platform.db.clone(),
+        Some(platform.bus.clone()),
+        platform.shutdown.clone(),
+    );
+    let _watching = AbortOnDropHandle::new(tokio::spawn(watching));
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(syncline_wire::DESCRIPTORS)
         .build_v1()

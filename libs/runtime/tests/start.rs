@@ -124,3 +124,85 @@ async fn what_runs_beside_a_service_ends_with_it() {
     bench.platform.shutdown.cancel();
     assert_eq!(tokio::time::timeout(SOON, dropped.recv()).await.expect("it has ended"), None);
 }
+
+static FIRST: Migrator = Migrator {
+    migrations: std::borrow::Cow::Borrowed(&[]),
+    ..Migrator::DEFAULT
+};
+
+/// A migration of a release: version and text.
+fn release(steps: &[(i64, &'static str)]) -> &'static Migrator {
+    let migrations = steps.iter().map(|(version, sql)| {
+        let kind = sqlx::migrate::MigrationType::Simple;
+        sqlx::migrate::Migration::new(*version, "step".into(), kind, sqlx::SqlSafeStr::into_sql_str(*sql), false)
+    });
+    // For the length of the test program: a release's migrations are static.
+    Box::leak(Box::new(Migrator::with_migrations(migrations.collect())))
+}
+
+async fn start(config: &Config, migrations: &'static Migrator) -> Result<sqlx::PgPool, StartError> {
+    syncline_runtime::database(config, Some(migrations)).await
+}
+
+#[tokio::test]
+async fn a_previous_release_starts_on_the_schema_of_a_newer_one() {
+    let database = TestDatabase::create().await;
+    let config = impatient(&servers().nats_url, database.url());
+    let older = release(&[(1, "create table a (n int)")]);
+    let newer = release(&[
+        (1, "create table a (n int)"),
+        (2, "alter table a add column m int not null default 0"),
+    ]);
+    start(&config, older).await.unwrap();
+    start(&config, newer).await.unwrap();
+    let db = start(&config, older).await.unwrap();
+    sqlx::query("insert into a (n) values (1)").execute(&db).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_service_that_may_not_migrate_sees_whether_somebody_has() {
+    let database = TestDatabase::create().await;
+    let mut config = impatient(&servers().nats_url, database.url());
+    let first = release(&[(1, "create table a (n int)")]);
+    let second = release(&[(1, "create table a (n int)"), (2, "create table b (n int)")]);
+    let never = |config: &mut Config| config.migrating = syncline_runtime::config::Migrating::Never;
+    never(&mut config);
+    let error = start(&config, first).await.unwrap_err();
+    assert!(
+        matches!(error, StartError::NotMigrated { .. }) && error.to_string().contains("syncline migrate"),
+        "{error}"
+    );
+    config.migrating = syncline_runtime::config::Migrating::AtStart;
+    start(&config, first).await.unwrap();
+    never(&mut config);
+    start(&config, first).await.unwrap();
+    let error = start(&config, second).await.unwrap_err();
+    assert!(matches!(error, StartError::NotMigrated { .. }), "{error}");
+    start(&config, &FIRST).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_migration_that_fails_or_is_another_changes_nothing_and_says_so() {
+    let database = TestDatabase::create().await;
+    let config = impatient(&servers().nats_url, database.url());
+    let good = release(&[(1, "create table a (n int)")]);
+    let db = start(&config, good).await.unwrap();
+    let broken = release(&[(1, "create table a (n int)"), (2, "create table b (n int); create table a (n int)")]);
+    let error = start(&config, broken).await.unwrap_err();
+    assert!(error.to_string().contains("nothing was changed"), "{error}");
+    let half: bool = sqlx::query_scalar("select to_regclass('b') is not null")
+        .fetch_one(&db)
+        .await
+        .unwrap();
+    assert!(!half, "the failed migration left a table");
+    let other = release(&[(1, "create table a (n bigint)")]);
+    let error = start(&config, other).await.unwrap_err();
+    assert!(error.to_string().contains("restore a backup"), "{error}");
+    // As an interrupted migration outside of a transaction leaves it.
+    sqlx::query("update _sqlx_migrations set success = false")
+        .execute(&db)
+        .await
+        .unwrap();
+    let error = start(&config, good).await.unwrap_err();
+    assert!(error.to_string().contains("half-way"), "{error}");
+}

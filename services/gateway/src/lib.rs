@@ -41,6 +41,7 @@ use syncline_wire::identity::token_service_server::TokenServiceServer;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tonic::service::Routes;
 use tonic::transport::Channel;
 use tonic::transport::server::TcpIncoming;
@@ -66,6 +67,8 @@ const KEEPALIVE_WAIT: Duration = Duration::from_secs(20);
 const STREAM_GRACE: Duration = Duration::from_secs(2);
 /// ... and whatever is still open this much later is dropped.
 const CLOSE_GRACE: Duration = Duration::from_secs(3);
+/// How long entries of the audit log are still written after the last call.
+const AUDIT_GRACE: Duration = Duration::from_secs(5);
 
 /// Why the gateway does not start or stopped.
 #[derive(Debug, Error)]
@@ -101,6 +104,8 @@ pub struct Gateway {
     identities: Arc<Identities>,
     throttle: Throttle,
     auditor: Auditor,
+    /// Ends, with every entry written, once nobody can record any more.
+    writer: Option<tokio::task::JoinHandle<()>>,
     channels: BTreeMap<Peer, Channel>,
     tls: Option<tonic::transport::ServerTlsConfig>,
     /// Cancelled when open streams shall end.
@@ -116,11 +121,12 @@ impl Gateway {
     pub fn new(config: &GatewayConfig, token: Option<&SecretString>, db: PgPool, connect: impl Fn(Peer) -> Channel) -> Result<Self, Error> {
         let bootstrap = token.and_then(BootstrapToken::new).ok_or(Error::NoToken)?;
         let oidc = config.oidc.clone().map(Oidc::new).transpose().map_err(Error::Oidc)?;
-        let (auditor, _) = Auditor::start(db.clone());
+        let (auditor, writer) = Auditor::start(db.clone());
         Ok(Self {
             identities: Arc::new(Identities::new(db.clone(), bootstrap, oidc)),
             throttle: Throttle::new(config.requests_per_second),
             auditor,
+            writer: Some(writer),
             channels: Peer::ALL.into_iter().map(|peer| (peer, connect(peer))).collect(),
             tls: config.tls.as_ref().map(tls::read).transpose()?,
             leaving: CancellationToken::new(),
@@ -149,6 +155,8 @@ impl Gateway {
     /// [`Error::Reflection`] and [`Error::Serve`].
     pub async fn serve(mut self, listener: TcpListener, shutdown: CancellationToken) -> Result<(), Error> {
         let (health, health_service) = tonic_health::server::health_reporter();
+        let watching = syncline_runtime::health::watch(health, "gateway", self.db.clone(), None, shutdown.clone());
+        let _watching = AbortOnDropHandle::new(tokio::spawn(watching));
         let tokens = api::tokens::Tokens {
             db: self.db.clone(),
             identities: Arc::clone(&self.identities),
@@ -157,16 +165,10 @@ impl Gateway {
             .add_service(reflection()?)
             .add_service(TokenServiceServer::new(tokens))
             .add_service(AuditServiceServer::new(api::audit::Audit { db: self.db.clone() }));
-        let tls = self.tls.take();
+        let (tls, writer) = (self.tls.take(), self.writer.take());
         let leaving = self.leaving();
         let router = Arc::new(self).router(own);
-        let stop = {
-            let shutdown = shutdown.clone();
-            async move {
-                shutdown.cancelled().await;
-                health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
-            }
-        };
+        let stop = shutdown.clone().cancelled_owned();
         let mut server = tonic::transport::Server::builder();
         if let Some(tls) = tls {
             server = server.tls_config(tls).map_err(Error::Serve)?;
@@ -184,10 +186,17 @@ impl Gateway {
             leaving.cancel();
             tokio::time::sleep(CLOSE_GRACE).await;
         };
-        tokio::select! {
+        let served = tokio::select! {
             served = serving => served.map_err(Error::Serve),
             () = deadline => Ok(()),
+        };
+        // Whoever could record is gone; what they recorded is written now.
+        if let Some(writer) = writer
+            && tokio::time::timeout(AUDIT_GRACE, writer).await.is_err()
+        {
+            tracing::error!("the audit log could not be written to its end before the gateway stopped");
         }
+        served
     }
 }
 

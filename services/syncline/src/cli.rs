@@ -46,6 +46,22 @@ fn secret(text: &str) -> Result<SecretString, Infallible> {
 pub enum Command {
     /// Run every service in one process
     Dev(Dev),
+    /// Run one service, configured by its environment
+    Serve {
+        /// Which one
+        #[arg(value_parser = clap::builder::PossibleValuesParser::new(syncline_runtime::config::PORTS.map(|(name, _)| name)))]
+        service: String,
+    },
+    /// Ask one service for its health; exits with 0 if it serves
+    Health {
+        /// Where it is, such as http://127.0.0.1:7601
+        url: String,
+        /// `readiness`: its servers are there; `liveness`: the process works
+        #[arg(long, default_value = "readiness", value_parser = ["readiness", "liveness"])]
+        service: String,
+    },
+    /// Bring every schema and stream up to date, once, for services with SYNCLINE_MIGRATE=never
+    Migrate,
     /// Manage connections to orgs
     #[command(subcommand)]
     Connection(Connection),

@@ -15,6 +15,7 @@ mod error;
 mod exit;
 mod figures;
 mod output;
+mod services;
 mod table;
 mod view;
 mod watch;

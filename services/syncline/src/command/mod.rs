@@ -6,10 +6,13 @@ pub mod check;
 pub mod connection;
 pub mod dead_letters;
 pub mod dev;
+pub mod health;
 pub mod manual;
+pub mod migrate;
 pub mod report;
 pub mod run;
 pub mod runs;
+pub mod serve;
 pub mod token;
 pub mod version;
 
@@ -34,6 +37,9 @@ pub fn run(cli: Cli) -> Result<Exit, CliError> {
     match cli.command {
         Command::Version => version::run(output),
         Command::Dev(dev) => dev::run(dev, cli.global.token, output),
+        Command::Serve { service } => serve::run(&service),
+        Command::Migrate => migrate::run(output),
+        Command::Health { url, service } => health::run(&url, &service, output),
         Command::Completions { shell } => manual::completions(shell),
         Command::Man { dir } => manual::pages(&dir, output),
         Command::Audit(Audit::Verify { file: Some(file) }) => audit::verify_file(&file, output),
@@ -64,7 +70,13 @@ async fn remote(context: &Context, command: Command) -> Result<Exit, CliError> {
         Command::Token(command) => token::run(context, command).await,
         Command::Whoami => token::whoami(context).await,
         Command::Audit(command) => audit::run(context, command).await,
-        Command::Dev(_) | Command::Version | Command::Completions { .. } | Command::Man { .. } => Ok(Exit::Ok),
+        Command::Dev(_)
+        | Command::Serve { .. }
+        | Command::Migrate
+        | Command::Health { .. }
+        | Command::Version
+        | Command::Completions { .. }
+        | Command::Man { .. } => Ok(Exit::Ok),
     }
 }
 
