@@ -366,7 +366,8 @@ async fn a_pull_whose_answer_was_lost_ends_and_the_next_one_finds_the_batch() {
             .await
             .expect("a pull waits for an answer that never comes");
         bench.publish(0, seq, "x").await.unwrap();
-        eventually(SOON, || async {
+        // Should the message have gone to the pull that was lost, it comes again after the ack wait.
+        eventually(Duration::from_secs(90), || async {
             match consumer.run_once(limits, async |_| vec![Handled::Done]).await {
                 Ok(RunOnce::Handled(1)) => Ok(()),
                 other => Err(other),

@@ -29,7 +29,7 @@ use crate::throttle::Wait;
 /// A request is cut off beyond this many bytes; tonic's own limit for a message is the same.
 pub const REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// A request must have arrived by then.
-const ARRIVAL_WAIT_MAX: Duration = Duration::from_secs(60);
+pub const ARRIVAL_WAIT_MAX: Duration = Duration::from_secs(60);
 /// An answer that is gathered before it is passed on: those of changes are small.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// On every answer; the audit log and the logs name it too.
@@ -371,7 +371,7 @@ fn address(request: &Request) -> SocketAddr {
 }
 
 /// The names of `google.rpc.Code`.
-fn code_name(code: Code) -> &'static str {
+pub(crate) fn code_name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",
         Code::Cancelled => "CANCELLED",

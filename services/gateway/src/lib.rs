@@ -21,6 +21,7 @@ pub mod identify;
 pub mod oidc;
 pub mod proxy;
 mod request;
+pub mod rest;
 pub mod route;
 pub mod store;
 pub mod throttle;
@@ -144,9 +145,14 @@ impl Gateway {
 
     /// Everything the gateway answers.
     fn router(self: &Arc<Self>, own: Routes) -> Router {
-        own.into_axum_router()
+        let calls = own
+            .into_axum_router()
             .fallback_service(Router::new().fallback(proxy::forward).with_state(Arc::clone(self)))
-            .layer(from_fn_with_state(Arc::clone(self), door::pass))
+            .layer(from_fn_with_state(Arc::clone(self), door::pass));
+        // In a router of its own, so that a translated request is routed by its new path.
+        Router::new()
+            .fallback_service(calls)
+            .layer(axum::middleware::from_fn(rest::translate))
     }
 
     /// Serves until `shutdown`, then lets open calls finish for a moment.
@@ -174,6 +180,8 @@ impl Gateway {
             server = server.tls_config(tls).map_err(Error::Serve)?;
         }
         let serving = server
+            // For REST: scripts speak HTTP/1.1.
+            .accept_http1(true)
             .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
             .http2_max_header_list_size(HEADER_BYTES_MAX)
             .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))

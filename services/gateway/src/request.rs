@@ -14,7 +14,8 @@ use crate::route::{Method, Service};
 const PREFIX_BYTES: usize = 5;
 const RESOURCE_CHARS_MAX: usize = 200;
 
-static POOL: LazyLock<DescriptorPool> =
+/// Every contract.
+pub(crate) static POOL: LazyLock<DescriptorPool> =
     LazyLock::new(|| DescriptorPool::decode(syncline_wire::DESCRIPTORS).expect("the build made the descriptors"));
 
 /// What a request names: `noun/name`, or nothing.

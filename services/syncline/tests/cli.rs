@@ -404,5 +404,8 @@ async fn dev_without_servers_names_the_variable_that_is_missing() {
     let output = output(command.arg("dev").env_clear().current_dir(dir.path())).await;
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("SYNCLINE_NATS_URL"), "{}", text(&output.stderr));
-    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing was made");
+    let made = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    // A program that is built to measure coverage leaves its profile where it is run.
+    let made: Vec<_> = made.filter(|name| !name.to_string_lossy().ends_with(".profraw")).collect();
+    assert!(made.is_empty(), "{made:?} was made");
 }

@@ -37,9 +37,9 @@ const STOP_WAIT: Duration = Duration::from_secs(20);
 /// When the configuration is not valid, or a service fails.
 pub fn run(arguments: Dev, token: Option<SecretString>, output: Output) -> Result<Exit, CliError> {
     let invalid = |e: syncline_runtime::config::ConfigError| CliError::new(Exit::Invalid, e.to_string());
-    let mut config = Config::from_env("gateway").map_err(invalid)?;
     // The gateway is content with less than the others.
     Config::from_env("coordinator").map_err(invalid)?;
+    let mut config = Config::from_env("gateway").map_err(invalid)?;
     let (keys_dir, init_keys) = match arguments.keys_dir {
         Some(dir) => (dir, arguments.init_keys),
         None => (PathBuf::from(KEYS_DIR), true),
