@@ -244,6 +244,8 @@ fn syncline(gateway: SocketAddr, arguments: &str) -> Command {
         .env_clear()
         .env("SYNCLINE_GATEWAY_URL", format!("http://{gateway}"))
         .env("SYNCLINE_GATEWAY_TOKEN", TOKEN)
+        // Where coverage is measured, this names the profile to write.
+        .envs(std::env::var_os("LLVM_PROFILE_FILE").map(|file| ("LLVM_PROFILE_FILE", file)))
         .stdin(Stdio::null())
         .kill_on_drop(true);
     command
