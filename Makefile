@@ -3,7 +3,7 @@
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/syncline/target
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help demo down down-tests set-up build test lint fmt clippy deny chart chart-run coverage compare compare-corruptions ci
+.PHONY: help demo down down-tests set-up build test lint fmt clippy deny chart chart-run clients coverage compare compare-corruptions ci
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-20s %s\n", $$1, $$2 }'
@@ -42,6 +42,9 @@ chart: ## the Helm chart: lint, render, Kubernetes' schemas, what it promises an
 
 chart-run: build ## start every service with exactly the arguments, environment, ports and probes of the chart
 	@SYNCLINE_BIN=$(CARGO_TARGET_DIR)/release .ci/chart run
+
+clients: build ## drive an installation with a client that is generated from proto/
+	@SYNCLINE_BIN=$(CARGO_TARGET_DIR)/release .ci/clients
 
 coverage: set-up ## line coverage of all tests
 	@.ci/coverage

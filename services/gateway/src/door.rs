@@ -227,7 +227,7 @@ async fn carry_out(
                 );
             }
             let body = match gathered {
-                Ok(gathered) => axum::body::Body::new(gathered),
+                Ok(gathered) => regathered(gathered),
                 Err(_) => {
                     let broken = status(
                         ErrorCode::Unreachable,
@@ -237,6 +237,21 @@ async fn carry_out(
                 }
             };
             Ok(Response::from_parts(parts, body))
+        }
+    }
+}
+
+/// A gathered body as it came. One of nothing must end with its headers: an empty frame after a status that stands in the
+/// headers is a broken stream to gRPC's C core, and so to Python, Ruby and PHP.
+fn regathered(gathered: http_body_util::Collected<Bytes>) -> axum::body::Body {
+    let trailers = gathered.trailers().cloned();
+    let bytes = gathered.to_bytes();
+    match trailers {
+        None if bytes.is_empty() => axum::body::Body::empty(),
+        None => axum::body::Body::from(bytes),
+        Some(trailers) => {
+            let whole = http_body_util::Full::new(bytes).with_trailers(std::future::ready(Some(Ok(trailers))));
+            axum::body::Body::new(whole)
         }
     }
 }
@@ -411,6 +426,23 @@ mod tests {
             assert_eq!(is_grpc(&headers), passes, "{content_type}");
         }
         assert!(!is_grpc(&HeaderMap::new()));
+    }
+
+    #[tokio::test]
+    async fn a_gathered_body_ends_as_it_came() {
+        let gather = async |body: axum::body::Body| body.collect().await.expect("it is in memory");
+        let nothing = regathered(gather(axum::body::Body::empty()).await);
+        assert!(nothing.is_end_stream(), "it would end with an empty frame");
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", HeaderValue::from_static("0"));
+        let whole = http_body_util::Full::new(Bytes::from_static(b"abc"))
+            .with_trailers(std::future::ready(Some(Ok::<_, std::convert::Infallible>(trailers))));
+        let again = gather(regathered(gather(axum::body::Body::new(whole)).await)).await;
+        assert_eq!(
+            again.trailers().and_then(|t| t.get("grpc-status")),
+            Some(&HeaderValue::from_static("0"))
+        );
+        assert_eq!(again.to_bytes(), Bytes::from_static(b"abc"));
     }
 
     #[test]
