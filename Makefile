@@ -3,7 +3,7 @@
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/syncline/target
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help demo down down-tests set-up build test lint fmt clippy deny chart chart-run clients coverage compare compare-corruptions ci
+.PHONY: help demo down down-tests set-up build test lint fmt clippy deny chart observability chart-run clients coverage compare compare-corruptions ci
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-20s %s\n", $$1, $$2 }'
@@ -39,6 +39,9 @@ deny: ## dependencies: licenses, bans, sources, advisories
 
 chart: ## the Helm chart: lint, render, Kubernetes' schemas, what it promises and refuses
 	@.ci/chart
+
+observability: ## alerts: valid, they fire when they should, and name only what there is
+	@.ci/observability
 
 chart-run: build ## start every service with exactly the arguments, environment, ports and probes of the chart
 	@SYNCLINE_BIN=$(CARGO_TARGET_DIR)/release .ci/chart run

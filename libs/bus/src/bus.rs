@@ -231,6 +231,24 @@ impl Bus {
         Ok(())
     }
 
+    /// Name, messages and age of the oldest one in seconds, of every stream that can be asked.
+    pub async fn stream_states(&self) -> Vec<(String, u64, f64)> {
+        let mut states = Vec::new();
+        for name in streams::names() {
+            if let Ok(stream) = self.publishing.get_stream(&name).await {
+                let state = &stream.cached_info().state;
+                let now = std::time::SystemTime::now()
+                    .duration_since(std::time::UNIX_EPOCH)
+                    .map_or(0.0, |d| d.as_secs_f64());
+                #[allow(clippy::cast_precision_loss, reason = "seconds since 1970 fit")]
+                let oldest = state.first_timestamp.unix_timestamp() as f64;
+                let age = if state.messages == 0 { 0.0 } else { (now - oldest).max(0.0) };
+                states.push((name, state.messages, age));
+            }
+        }
+        states
+    }
+
     /// How many messages of an object wait in a stream, those in work included.
     ///
     /// # Errors

@@ -21,6 +21,17 @@ pub const TASKS_AGE_MAX: Duration = Duration::from_secs(600);
 /// A repeated publish within this window is recognised by its message id; a convenience, never relied on.
 pub const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 
+/// Every stream.
+pub(crate) fn names() -> [String; 5] {
+    [
+        "TASKS".to_owned(),
+        Audience::Raw.stream(),
+        Audience::Clean.stream(),
+        "EVENTS".to_owned(),
+        "DEAD".to_owned(),
+    ]
+}
+
 pub(crate) async fn ensure_all(context: &Context, replicas: usize) -> Result<(), BusError> {
     let base = |name: &str, subject: &str| Config {
         name: name.to_owned(),

@@ -10,10 +10,15 @@ use tokio_util::sync::CancellationToken;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
+use crate::metrics;
+use crate::usage::ProcessUsage;
+
 pub const READINESS: &str = "readiness";
 pub const LIVENESS: &str = "liveness";
 
 const EVERY: Duration = Duration::from_secs(1);
+/// Rounds between two looks at what changes slowly.
+const MEASURED_EVERY: u64 = 10;
 /// A database that takes longer for `select 1` is not there.
 const ANSWER_MAX: Duration = Duration::from_secs(3);
 
@@ -22,7 +27,13 @@ pub async fn watch(health: HealthReporter, service: &'static str, db: PgPool, bu
     set(&health, true).await;
     health.set_service_status(LIVENESS, ServingStatus::Serving).await;
     let mut missing: Option<&'static str> = None;
-    while !shutdown.is_cancelled() {
+    for round in 0_u64.. {
+        if shutdown.is_cancelled() {
+            break;
+        }
+        if round.is_multiple_of(MEASURED_EVERY) {
+            measure(service, &db).await;
+        }
         let now = missing_server(&db, bus.as_ref()).await;
         if now != missing {
             match now {
@@ -32,12 +43,31 @@ pub async fn watch(health: HealthReporter, service: &'static str, db: PgPool, bu
             set(&health, now.is_none()).await;
             missing = now;
         }
+        metrics::set(
+            metrics::SERVICE_READY,
+            if now.is_none() { 1.0 } else { 0.0 },
+            &[("service", service)],
+        );
         tokio::select! {
             () = shutdown.cancelled() => {}
             () = tokio::time::sleep(EVERY) => {}
         }
     }
     set(&health, false).await;
+}
+
+/// What a service's own servers and process look like.
+async fn measure(service: &'static str, db: &PgPool) {
+    let label = [("service", service)];
+    let used = f64::from(db.size()) - db.num_idle() as f64;
+    metrics::set(metrics::DATABASE_CONNECTIONS, used.max(0.0), &label);
+    let usage = ProcessUsage::now();
+    metrics::set(metrics::PROCESS_MEMORY, usage.peak_memory_bytes as f64, &label);
+    metrics::set(metrics::PROCESS_CPU, usage.cpu_seconds, &label);
+    let oldest = sqlx::query_scalar("select coalesce(extract(epoch from clock_timestamp() - min(created_at)), 0)::float8 from outbox");
+    if let Ok(Ok(age)) = tokio::time::timeout(ANSWER_MAX, oldest.fetch_one(db)).await {
+        metrics::set(metrics::OUTBOX_AGE, age, &label);
+    }
 }
 
 async fn set(health: &HealthReporter, ready: bool) {

@@ -14,6 +14,7 @@ pub mod entry;
 pub mod health;
 pub mod keys;
 pub mod lease;
+pub mod metrics;
 pub mod outbox;
 pub mod plans;
 mod platform;

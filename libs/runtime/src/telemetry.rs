@@ -1,10 +1,11 @@
-//! Logs to standard error and, where an endpoint is named, traces over OTLP.
+//! Logs to standard error and, where an endpoint is named, traces and metrics over OTLP.
 
 use std::io::IsTerminal;
 
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::WithExportConfig;
 use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing_subscriber::layer::SubscriberExt;
@@ -14,6 +15,7 @@ use tracing_subscriber::{EnvFilter, Layer};
 /// Flushes what is left when dropped.
 pub struct Telemetry {
     provider: Option<SdkTracerProvider>,
+    meters: Option<SdkMeterProvider>,
 }
 
 impl Drop for Telemetry {
@@ -21,6 +23,9 @@ impl Drop for Telemetry {
         if let Some(provider) = self.provider.take() {
             // At this point nobody is left to tell.
             let _ = provider.shutdown();
+        }
+        if let Some(meters) = self.meters.take() {
+            let _ = meters.shutdown();
         }
     }
 }
@@ -42,7 +47,27 @@ pub fn init(service: &'static str, otlp_endpoint: Option<&str>) -> Telemetry {
         .map(|p| tracing_opentelemetry::layer().with_tracer(p.tracer("syncline")));
     // Fails only when a subscriber is set already, as in tests that start several services.
     let _ = tracing_subscriber::registry().with(filter).with(logs).with(traces).try_init();
-    Telemetry { provider }
+    let meters = otlp_endpoint.and_then(|endpoint| meter_provider(service, endpoint));
+    if let Some(meters) = &meters {
+        opentelemetry::global::set_meter_provider(meters.clone());
+    }
+    Telemetry { provider, meters }
+}
+
+/// Sends what was counted at OpenTelemetry's own interval (`OTEL_METRIC_EXPORT_INTERVAL`, a minute unless set).
+fn meter_provider(service: &'static str, endpoint: &str) -> Option<SdkMeterProvider> {
+    let exporter = opentelemetry_otlp::MetricExporter::builder()
+        .with_tonic()
+        .with_endpoint(endpoint)
+        .build()
+        .ok()?;
+    let resource = Resource::builder().with_service_name(format!("syncline-{service}")).build();
+    Some(
+        SdkMeterProvider::builder()
+            .with_periodic_exporter(exporter)
+            .with_resource(resource)
+            .build(),
+    )
 }
 
 fn tracer_provider(service: &'static str, endpoint: &str) -> Option<SdkTracerProvider> {

@@ -26,6 +26,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
 use crate::lease::{LEASE_RENEWAL, Lease, LeaseError, Take, TaskId};
+use crate::metrics;
 use crate::outbox;
 use crate::platform::Platform;
 use crate::rpc::with_trace;
@@ -161,8 +162,10 @@ pub async fn run(platform: &Platform, stage: Arc<dyn Stage>, slots: usize) -> Re
                         span.follows_from(tracing::Span::current());
                         tokio::spawn(
                             async move {
+                                let began = std::time::Instant::now();
                                 attend(
                                     &platform,
+                                    began,
                                     stage,
                                     Work {
                                         tenant,
@@ -224,7 +227,7 @@ fn done(task: &TaskId, with_errors: bool) -> Option<Fact> {
 }
 
 /// Works under the lease, keeps it, and reports how it ended.
-async fn attend(platform: &Platform, stage: Arc<dyn Stage>, work: Work) {
+async fn attend(platform: &Platform, began: std::time::Instant, stage: Arc<dyn Stage>, work: Work) {
     // A task of its own: work that computes for long without waiting must not cost the lease.
     let keeper = AbortOnDropHandle::new(tokio::spawn(keep(platform.clone(), work.clone()).in_current_span()));
     // It stands in this thread's own queue, where nobody could fetch it once the work computes: let it start first.
@@ -241,6 +244,10 @@ async fn attend(platform: &Platform, stage: Arc<dyn Stage>, work: Work) {
     };
     work.stop.cancel();
     let finished = matches!(result, Ok(Outcome::Done { .. }));
+    if finished {
+        let seconds = began.elapsed().as_secs_f64();
+        metrics::record(metrics::STEP_DURATION, seconds, &[("step", work.lease.task.step.as_str())]);
+    }
     match conclude(platform, stage.as_ref(), &work, result).await {
         // What fails while finishing has failed like the work itself, and is counted like it.
         Err(error) if finished && !matches!(error, StageError::Lease(_)) => {
@@ -298,6 +305,7 @@ async fn conclude(platform: &Platform, stage: &dyn Stage, work: &Work, result: R
             work.lease.release(&mut *tx, false).await?;
         }
         Err(StageError::Lease(error)) => {
+            metrics::count(metrics::LEASES_LOST, 1, &[("stage", platform.config.service)]);
             tracing::warn!(%error, "stopped: somebody else has the task");
             return Ok(());
         }
@@ -305,6 +313,7 @@ async fn conclude(platform: &Platform, stage: &dyn Stage, work: &Work, result: R
             let code = error.code();
             let failures = work.lease.release(&mut *tx, true).await?;
             if code.entry().can_retry && !(code == ErrorCode::Internal && failures >= FAILURES_MAX) {
+                metrics::count(metrics::RETRIES, 1, &[("stage", platform.config.service), ("code", code.as_str())]);
                 tracing::warn!(%code, %error, failures, "a task failed and will be tried again");
                 let reason = format!("{code}: {error}");
                 outbox::event(&mut tx, &work.event(Fact::StepYielded(StepYielded { object, step, reason }))).await?;

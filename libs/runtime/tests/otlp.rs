@@ -4,10 +4,12 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{MetricsService, MetricsServiceServer};
+use opentelemetry_proto::tonic::collector::metrics::v1::{ExportMetricsServiceRequest, ExportMetricsServiceResponse};
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use opentelemetry_proto::tonic::trace::v1::Span;
-use syncline_runtime::{rpc, telemetry};
+use syncline_runtime::{metrics, rpc, telemetry};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
 use tracing::Instrument;
@@ -22,6 +24,22 @@ impl TraceService for Receiver {
     async fn export(&self, request: Request<ExportTraceServiceRequest>) -> Result<Response<ExportTraceServiceResponse>, Status> {
         self.requests.lock().unwrap().push(request.into_inner());
         Ok(Response::new(ExportTraceServiceResponse::default()))
+    }
+}
+
+/// The metrics that arrived, by name.
+#[derive(Clone, Default)]
+struct Counted {
+    names: Arc<Mutex<std::collections::BTreeSet<String>>>,
+}
+
+#[tonic::async_trait]
+impl MetricsService for Counted {
+    async fn export(&self, request: Request<ExportMetricsServiceRequest>) -> Result<Response<ExportMetricsServiceResponse>, Status> {
+        let resources = request.into_inner().resource_metrics;
+        let metrics = resources.into_iter().flat_map(|r| r.scope_metrics).flat_map(|s| s.metrics);
+        self.names.lock().unwrap().extend(metrics.map(|m| m.name));
+        Ok(Response::new(ExportMetricsServiceResponse::default()))
     }
 }
 
@@ -49,6 +67,8 @@ async fn spans_are_exported_under_the_services_name_and_calls_carry_the_trace() 
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let server = tonic::transport::Server::builder().add_service(TraceServiceServer::new(receiver.clone()));
+    let counted = Counted::default();
+    let server = server.add_service(MetricsServiceServer::new(counted.clone()));
     tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
 
     let exporting = telemetry::init("tested", Some(&endpoint));
@@ -58,9 +78,15 @@ async fn spans_are_exported_under_the_services_name_and_calls_carry_the_trace() 
     }
     .instrument(tracing::info_span!("outgoing call"))
     .await;
+    metrics::count(metrics::STAGE_RECORDS, 7, &[("stage", "tested")]);
+    metrics::set(metrics::SERVICE_READY, 1.0, &[("service", "tested")]);
+    metrics::record(metrics::STEP_DURATION, 0.3, &[("step", "tested")]);
     // Dropping flushes, and waits for it.
     tokio::task::spawn_blocking(move || drop(exporting)).await.unwrap();
 
+    for name in [metrics::STAGE_RECORDS, metrics::SERVICE_READY, metrics::STEP_DURATION] {
+        assert!(counted.names.lock().unwrap().contains(name), "{name} did not arrive");
+    }
     let spans = syncline_testkit::eventually(Duration::from_secs(10), || {
         let spans = receiver.spans();
         async move {

@@ -21,6 +21,7 @@ use syncline_connect::access::fingerprint;
 use syncline_connect::{AccessToken, ConnectError};
 use syncline_domain::spec::{AuthSpec, ConnectionDocument};
 use syncline_domain::{ConnectionName, ErrorCode, TenantId};
+use syncline_runtime::metrics;
 use tokio_util::task::TaskTracker;
 use url::Url;
 use zeroize::Zeroizing;
@@ -252,7 +253,10 @@ impl Broker {
     }
 
     async fn sign_in(&self, name: &ConnectionName, document: &ConnectionDocument, secrets: &Secrets) -> Result<SignedIn, Error> {
-        let signed_in = sign_in(&self.http, &document.spec, secrets).await.map_err(|source| Error::System {
+        let signed_in = sign_in(&self.http, &document.spec, secrets).await;
+        let outcome = if signed_in.is_ok() { "ok" } else { "failed" };
+        metrics::count(metrics::TOKEN_REFRESHES, 1, &[("outcome", outcome)]);
+        let signed_in = signed_in.map_err(|source| Error::System {
             name: name.clone(),
             source,
         })?;

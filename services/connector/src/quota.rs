@@ -15,6 +15,7 @@ use std::time::Duration;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use sqlx::PgPool;
 use syncline_domain::{ConnectionName, TenantId};
+use syncline_runtime::metrics;
 
 use crate::error::Error;
 use crate::store;
@@ -108,6 +109,12 @@ impl Quotas {
         let mut tx = self.db.begin().await?;
         let known = store::usage_record(&mut tx, &self.tenant, name, stored(used), stored(max)).await?;
         tx.commit().await?;
+        #[allow(clippy::cast_precision_loss, reason = "a gauge")]
+        metrics::set(
+            metrics::QUOTA_LEFT,
+            max.saturating_sub(used) as f64,
+            &[("connection", name.as_str())],
+        );
         if known {
             Ok(())
         } else {

@@ -6,10 +6,10 @@
 use std::time::Duration;
 
 use chrono::Utc;
-use syncline_domain::run::{Event, Life};
+use syncline_domain::run::{Event, Life, Status};
 use syncline_domain::{ObjectName, RunId, TenantId};
-use syncline_runtime::Platform;
 use syncline_runtime::rpc::with_trace;
+use syncline_runtime::{Platform, metrics};
 use syncline_wire::stage::stage_service_client::StageServiceClient;
 use syncline_wire::stage::{GetProgressRequest, GetProgressResponse};
 use tonic::transport::Channel;
@@ -26,8 +26,29 @@ const ANSWER_WAIT: Duration = Duration::from_secs(5);
 pub async fn run(platform: Platform) {
     for round in 0_u64.. {
         tokio::time::sleep(ROUND).await;
+        if round.is_multiple_of(ROUNDS_PER_COMPARISON) {
+            measure(&platform).await;
+        }
         if let Err(error) = one_round(&platform, round.is_multiple_of(ROUNDS_PER_COMPARISON)).await {
             tracing::warn!(%error, "a round of the reconciler failed; trying again");
+        }
+    }
+}
+
+/// What everybody waits on: the streams, and the runs by status.
+async fn measure(platform: &Platform) {
+    for (stream, messages, age) in platform.bus.stream_states().await {
+        let label = [("stream", stream.as_str())];
+        #[allow(clippy::cast_precision_loss, reason = "a gauge")]
+        metrics::set(metrics::BUS_MESSAGES, messages as f64, &label);
+        metrics::set(metrics::BUS_OLDEST, age, &label);
+    }
+    if let Ok(counts) = store::run_counts(&platform.db).await {
+        for status in Status::ALL.into_iter().filter(|s| !s.is_terminal()) {
+            let name = status.to_string();
+            let count = counts.iter().find(|(found, _)| *found == name).map_or(0, |(_, n)| *n);
+            #[allow(clippy::cast_precision_loss, reason = "a gauge")]
+            metrics::set(metrics::RUNS_ACTIVE, count as f64, &[("status", &name)]);
         }
     }
 }
@@ -125,7 +146,15 @@ async fn purge_finished(platform: &Platform) -> Result<(), sqlx::Error> {
             continue;
         };
         match platform.bus.purge_run(&tenant, &id).await {
-            Ok(()) => store::run_purged(&platform.db, &run).await?,
+            Ok(()) => {
+                store::run_purged(&platform.db, &run).await?;
+                if let Some(row) = store::run_get(&platform.db, tenant.as_str(), &run).await?
+                    && let Some(finished) = row.finished_at
+                {
+                    let seconds = (finished - row.submitted_at).as_seconds_f64();
+                    metrics::record(metrics::RUN_DURATION, seconds, &[("status", &row.state.status().to_string())]);
+                }
+            }
             Err(error) => tracing::warn!(%run, %error, "what a run left on the bus could not be removed; trying again"),
         }
     }

@@ -148,6 +148,13 @@ pub async fn run_list(db: impl PgExecutor<'_>, tenant: &str, sync: &str, before:
     Ok(rows.iter().map(run_row).collect())
 }
 
+/// How many unfinished runs each status has.
+pub async fn run_counts(db: impl PgExecutor<'_>) -> Result<Vec<(String, i64)>, sqlx::Error> {
+    sqlx::query_as("select status, count(*) from run where finished_at is null group by status")
+        .fetch_all(db)
+        .await
+}
+
 /// Ids of runs that are not finished.
 pub async fn run_active(db: impl PgExecutor<'_>) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_scalar("select id from run where finished_at is null order by id")

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use syncline_batch::{BATCH_BYTES_MAX, SealingKey, seal_data, seal_data_with_digest, seal_end};
 use syncline_bus::{Audience, BusError};
 use syncline_domain::{BatchName, ErrorCode};
+use syncline_runtime::metrics;
 use syncline_runtime::worker::Work;
 use syncline_runtime::{Platform, StageError};
 
@@ -126,6 +127,8 @@ impl Publishing<'_> {
             }
         }
         store::batch_published(&self.platform.db, self.work.run(), self.work.object()?, self.generation, seq).await?;
+        metrics::count(metrics::STAGE_RECORDS, records as u64, &[("stage", "extractor")]);
+        metrics::count(metrics::STAGE_SIZE, bytes.len() as u64, &[("stage", "extractor")]);
         Ok(Published::Yes)
     }
 

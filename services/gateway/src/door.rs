@@ -15,6 +15,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use syncline_domain::ErrorCode;
 use syncline_domain::audit::Entry;
+use syncline_runtime::metrics;
 use syncline_wire::caller::{CONNECTIONS_KEY, Caller, ROLE_KEY, SUBJECT_KEY};
 use syncline_wire::status::{CODE_KEY, retry_after, status};
 use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
@@ -93,6 +94,9 @@ pub async fn pass(State(gateway): State<Arc<Gateway>>, mut request: Request, nex
         },
         Err(refused) => refused.into_http(),
     };
+    // Of an answer that is still going on, its beginning counts.
+    let (result, _) = outcome(response.headers(), None, true);
+    metrics::count(metrics::GATEWAY_REQUESTS, 1, &[("result", result)]);
     if let Ok(value) = HeaderValue::try_from(id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
@@ -114,6 +118,7 @@ async fn admit(gateway: &Gateway, about: &mut About, mut request: Request) -> Re
     let caller = match gateway.identities.identify(request.headers()).await {
         Ok(caller) => caller,
         Err(refusal) => {
+            metrics::count(metrics::GATEWAY_AUTH_FAILURES, 1, &[]);
             gateway
                 .throttle
                 .failure(about.address.ip())
@@ -350,6 +355,7 @@ impl Body for RecordedBody {
 }
 
 fn throttled(who: &str, wait: Wait) -> Status {
+    metrics::count(metrics::GATEWAY_THROTTLED, 1, &[]);
     if wait.tell {
         tracing::warn!(who, wait_ms = wait.wait.as_millis(), "too many requests are refused");
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use syncline_batch::{Body, open};
 use syncline_bus::{Delivery, Handled};
 use syncline_domain::{BatchName, ErrorCode};
-use syncline_runtime::StageError;
+use syncline_runtime::{StageError, metrics};
 
 use crate::context::Context;
 use crate::store;
@@ -49,6 +49,9 @@ pub async fn arrive(context: &Context, delivery: Delivery) -> Result<Arrival, St
         tracing::error!("a message without a batch name was dropped from CLEAN");
         return Ok(Arrival::Settled(Handled::Dead));
     };
+    if delivery.redelivered {
+        metrics::count(metrics::REDELIVERIES, 1, &[("stage", "loader")]);
+    }
     let claim = store::batches::claim_attempt(&context.platform.db, &name).await?;
     if claim.done {
         return Ok(Arrival::Settled(Handled::Done));
@@ -115,6 +118,7 @@ async fn set_aside(context: &Context, name: &BatchName, delivery: &Delivery, att
     context.work.lease.guard(&mut tx).await?;
     store::batches::claim_done(&mut tx, name, i64::try_from(delivery.records).unwrap_or(0)).await?;
     tx.commit().await?;
+    metrics::count(metrics::DEAD_LETTERS, 1, &[("stage", "loader")]);
     tracing::error!(batch = %name, "a batch was set aside as a dead letter");
     Ok(Arrival::Settled(Handled::Dead))
 }

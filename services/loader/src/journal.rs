@@ -16,7 +16,7 @@ use syncline_connect::target::Refusal;
 use syncline_connect::{Column, JobState, JobStatus, Operation, Target};
 use syncline_domain::run::Step;
 use syncline_domain::{ErrorCode, ObjectName, RunId};
-use syncline_runtime::StageError;
+use syncline_runtime::{StageError, metrics};
 
 use crate::context::{Context, POLL_MAX, POLL_MIN};
 use crate::hashing;
@@ -278,6 +278,16 @@ async fn commit(context: &Context, row: &EntryRow, mut outcomes: Outcomes) -> Re
     }
     store::counts::add(&mut tx, &run, &object, &count).await?;
     tx.commit().await?;
+    if step == Step::LoadPass1 {
+        metrics::count(
+            metrics::STAGE_RECORDS,
+            outcomes.written.source_keys.len() as u64,
+            &[("stage", "loader")],
+        );
+    }
+    for (code, count) in outcomes.refused.by_code() {
+        metrics::count(metrics::RECORDS_REFUSED, count, &[("code", &code)]);
+    }
     if is_new && step == Step::LoadPass1 {
         context
             .recent

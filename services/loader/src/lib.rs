@@ -24,7 +24,7 @@ mod telling;
 use std::sync::Arc;
 
 use syncline_runtime::progress::{Claims, Progress};
-use syncline_runtime::{Config, Platform, rpc, worker};
+use syncline_runtime::{Config, Platform, metrics, rpc, worker};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
@@ -35,6 +35,8 @@ pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 
 /// Tasks that one process works on at a time; each holds at most one job's rows in memory.
 const TASKS_MAX: usize = 2;
+
+const CLAIMS_COUNTED_EVERY: std::time::Duration = std::time::Duration::from_secs(10);
 
 struct OpenEntries(Platform);
 
@@ -57,6 +59,15 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         if let Err(error) = worker::run(&tasks, stage, TASKS_MAX).await {
             tracing::error!(%error, "invitations can no longer be read");
             tasks.shutdown.cancel();
+        }
+    });
+    let claims = platform.clone();
+    platform.spawn("unsettled claims", async move {
+        loop {
+            if let Ok(open) = store::journal::open_count_all(&claims.db).await {
+                metrics::set(metrics::CLAIMS_UNSETTLED, f64::from(open), &[]);
+            }
+            tokio::time::sleep(CLAIMS_COUNTED_EVERY).await;
         }
     });
     rpc::serve(&platform, Routes::new(Progress::service(&platform, OpenEntries(platform.clone())))).await?;

@@ -10,6 +10,7 @@ use sqlx::PgConnection;
 use syncline_batch::{BATCH_BYTES_MAX, Body, SealingKey, open, seal_data, seal_end};
 use syncline_bus::{Audience, BusError, Delivery, GroupLimits, Handled, RunOnce};
 use syncline_domain::{BatchName, ErrorCode};
+use syncline_runtime::metrics;
 use syncline_runtime::plans::{PinnedPlan, Plans};
 use syncline_runtime::worker::{Stage, Work};
 use syncline_runtime::{Outcome, Platform, StageError, outbox};
@@ -227,6 +228,9 @@ async fn one(context: &Arc<Context>, delivery: Delivery) -> Result<Step, StageEr
         tracing::error!("a message without a batch name was dropped from RAW");
         return Ok(Step::Handled(Handled::Dead));
     };
+    if delivery.redelivered {
+        metrics::count(metrics::REDELIVERIES, 1, &[("stage", "masker")]);
+    }
     let (attempts, done) = store::batch_attempt(&context.platform.db, &name).await?;
     if done {
         return Ok(Step::Handled(Handled::Done));
@@ -320,6 +324,7 @@ impl Context {
     /// Keeps what no attempt could transform. Nothing can stand in for the end of a partition, which only has no
     /// records: without it the object would never be complete, so the run stops.
     async fn set_aside(&self, name: &BatchName, delivery: &Delivery, attempts: i32) -> Result<(), StageError> {
+        metrics::count(metrics::DEAD_LETTERS, 1, &[("stage", "masker")]);
         tracing::error!(batch = %name, "a batch is set aside");
         let cause = format!("not transformed in {ATTEMPTS_MAX} attempts");
         let (code, attempts, sealed) = (ErrorCode::DeadLetter, attempts.unsigned_abs(), delivery.sealed.clone());
@@ -335,7 +340,7 @@ impl Context {
     /// Books a batch whose clean form is stored.
     async fn commit(&self, name: &BatchName, clean: &Clean) -> Result<(), StageError> {
         let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-        let bytes = clean.messages.iter().map(|(_, _, sealed)| sealed.len() as u64).sum();
+        let bytes: u64 = clean.messages.iter().map(|(_, _, sealed)| sealed.len() as u64).sum();
         let mut tx = self.platform.db.begin().await?;
         self.work.lease.guard(&mut tx).await?;
         if store::batch_done(&mut tx, name, number(clean.records), number(bytes)).await? {
@@ -345,6 +350,8 @@ impl Context {
             }
         }
         tx.commit().await?;
+        metrics::count(metrics::STAGE_RECORDS, clean.records, &[("stage", "masker")]);
+        metrics::count(metrics::STAGE_SIZE, bytes, &[("stage", "masker")]);
         Ok(())
     }
 

@@ -154,6 +154,14 @@ pub async fn open_count(db: impl PgExecutor<'_>, run: &RunId) -> Result<u32, sql
     Ok(u32::try_from(count).unwrap_or(u32::MAX))
 }
 
+/// Of all runs.
+pub async fn open_count_all(db: impl PgExecutor<'_>) -> Result<u32, sqlx::Error> {
+    let count: i64 = sqlx::query_scalar("select count(*) from journal where state <> 'settled'")
+        .fetch_one(db)
+        .await?;
+    Ok(u32::try_from(count).unwrap_or(u32::MAX))
+}
+
 /// Entries that hold reservations among these keys and are not settled.
 pub async fn holding(db: impl PgExecutor<'_>, link: i64, keys: &[String]) -> Result<Vec<i64>, sqlx::Error> {
     sqlx::query_scalar(

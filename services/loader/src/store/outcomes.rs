@@ -26,6 +26,17 @@ impl Refused {
     }
 }
 
+impl Refused {
+    /// How many rows each code has.
+    pub fn by_code(&self) -> std::collections::BTreeMap<String, u64> {
+        let mut counts = std::collections::BTreeMap::new();
+        for code in &self.codes {
+            *counts.entry(code.clone()).or_default() += 1;
+        }
+        counts
+    }
+}
+
 pub async fn refused(tx: &mut PgConnection, run_number: i64, link: i64, step: &str, kind: &str, rows: &Refused) -> Result<(), sqlx::Error> {
     sqlx::query(
         "insert into refusal (run_number, link, source_key, step, kind, code, native, fields)
