@@ -128,6 +128,9 @@ say "checking it: what would happen?"
 "$BIN/syncline" check refresh
 say "running it, and what became of every record"
 "$BIN/syncline" run refresh --watch
+say "who did what, and proof that nobody changed it"
+"$BIN/syncline" audit verify
 say "everything is left running: the addresses are in .local/demo.env"
+echo "  gateway        $GATEWAY_URL (gRPC and REST; $GATEWAY_URL/openapi.json)"
 echo "  make compare   compares the two orgs independently, and looks for leaks"
 echo "  make down      stops it all"

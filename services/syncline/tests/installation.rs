@@ -9,6 +9,33 @@ use serde_json::Value;
 use syncline_testkit::{Process, TestDatabase, eventually, free_port, servers};
 use tempfile::TempDir;
 
+const CONNECTIONS: &str = "\
+apiVersion: syncline.dev/v1
+kind: Connection
+metadata: {name: production}
+spec:
+  type: salesforce
+  url: http://127.0.0.1:1
+  auth: {flow: client_credentials, client_id: id, client_secret: {file: secret}}
+---
+apiVersion: syncline.dev/v1
+kind: Connection
+metadata: {name: uat}
+spec:
+  type: salesforce
+  url: http://127.0.0.1:1
+  auth: {flow: client_credentials, client_id: id, client_secret: {file: secret}}
+";
+const SYNC: &str = "\
+apiVersion: syncline.dev/v1
+kind: Sync
+metadata: {name: refresh}
+spec:
+  source: production
+  target: uat
+  objects: [{name: Account}]
+  masking: {preset: hipaa}
+";
 const SOON: Duration = Duration::from_secs(60);
 
 /// Eight free ports in a row, so far as can be known.
@@ -131,6 +158,33 @@ async fn an_installation_starts_makes_tokens_keeps_its_log_and_stops() {
     here.ask(admin, &format!("token revoke {id}"), 0);
     let refused = here.ask(&secret, "whoami", 7);
     assert!(text(&refused.stderr).contains("revoked"), "{}", text(&refused.stderr));
+
+    // Definitions, without an org behind them.
+    std::fs::write(here.path("secret"), "s3cret").unwrap();
+    std::fs::write(here.path("org.yaml"), CONNECTIONS).unwrap();
+    std::fs::write(here.path("sync.yaml"), SYNC).unwrap();
+    let applied = here.ask(admin, "apply -f org.yaml sync.yaml", 0);
+    assert!(text(&applied.stdout).contains("refresh"), "{}", text(&applied.stdout));
+    let again = json(&here.ask(admin, "apply -f org.yaml sync.yaml -o json", 0));
+    assert!(!again.to_string().contains("true"), "nothing changed: {again}");
+    here.ask(
+        admin,
+        "connection add more --url http://127.0.0.1:1 --client-id id --client-secret-file secret",
+        0,
+    );
+    let list = here.ask(admin, "connection list", 0);
+    assert!(
+        text(&list.stdout).contains("production") && !text(&list.stdout).contains("s3cret"),
+        "{}",
+        text(&list.stdout)
+    );
+    here.ask(admin, "connection test more", 1);
+    here.ask(admin, "connection delete more", 0);
+    here.ask(admin, "connection delete more", 6);
+    here.ask(admin, "check refresh", 1);
+    std::fs::write(here.path("bad.yaml"), SYNC.replace("target:", "tarket:")).unwrap();
+    let refused = here.ask(admin, "apply -f org.yaml bad.yaml", 2);
+    assert!(text(&refused.stderr).contains("bad.yaml:"), "{}", text(&refused.stderr));
 
     // Nothing is there yet, and everybody says so.
     for arguments in ["runs", "connection list", "dead-letters"] {
