@@ -150,3 +150,61 @@ impl FieldType {
         matches!(self, Self::String | Self::Textarea | Self::Combobox | Self::Encryptedstring)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_type_of_the_describe_is_known_by_its_name_in_any_case() {
+        for name in [
+            "string",
+            "textarea",
+            "picklist",
+            "multipicklist",
+            "combobox",
+            "email",
+            "phone",
+            "url",
+            "encryptedstring",
+            "id",
+            "reference",
+            "boolean",
+            "int",
+            "long",
+            "double",
+            "currency",
+            "percent",
+            "date",
+            "datetime",
+            "time",
+        ] {
+            let known = FieldType::from_describe(name);
+            assert_eq!(known.name(), name);
+            assert_eq!(FieldType::from_describe(&name.to_uppercase()), known);
+            assert_ne!(known, FieldType::Other, "{name}");
+        }
+        for name in ["location", "base64", "anyType", ""] {
+            assert_eq!(FieldType::from_describe(name).name(), "other", "{name}");
+        }
+    }
+
+    #[test]
+    fn null_may_be_written_where_nothing_speaks_against_it() {
+        let field = FieldFacts::new("A", FieldType::String, Some(80));
+        assert!(field.admits_null());
+        for (nillable, required, sf_type) in [
+            (false, false, FieldType::String),
+            (true, true, FieldType::String),
+            (true, false, FieldType::Boolean),
+        ] {
+            let field = FieldFacts {
+                nillable,
+                required,
+                sf_type,
+                ..field.clone()
+            };
+            assert!(!field.admits_null(), "{field:?}");
+        }
+    }
+}

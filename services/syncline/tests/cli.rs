@@ -411,3 +411,24 @@ async fn dev_without_servers_names_the_variable_that_is_missing() {
     let made: Vec<_> = made.filter(|name| !name.to_string_lossy().ends_with(".profraw")).collect();
     assert!(made.is_empty(), "{made:?} was made");
 }
+
+#[tokio::test]
+async fn runs_are_shown_listed_and_steered() {
+    let gateway = gateway().await;
+    let shown = output(&mut syncline(gateway, "runs show r-completed")).await;
+    assert!(text(&shown.stdout).contains("refresh version 1"), "{}", text(&shown.stdout));
+    let listed = output(&mut syncline(gateway, "runs --limit 1 -o json")).await;
+    let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
+    assert_eq!(listed["runs"].as_array().unwrap().len(), 1);
+    for (arguments, number, said) in [
+        ("runs cancel r-cancelled", 0, "run r-cancelled: cancelled"),
+        ("runs approve r-extracting", 0, "run r-extracting: extracting"),
+        ("runs pause r-nobody", 6, "SCHEMA_SYNC_002"),
+        ("runs resume r-completed", 2, "does not admit"),
+    ] {
+        let steered = output(&mut syncline(gateway, arguments)).await;
+        let all = format!("{}{}", text(&steered.stdout), text(&steered.stderr));
+        assert!(all.contains(said), "{arguments}: {all}");
+        assert_eq!(steered.status.code(), Some(number), "{arguments}: {all}");
+    }
+}

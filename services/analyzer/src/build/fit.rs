@@ -131,3 +131,120 @@ pub(super) fn missing_values<'f>(source: &'f FieldDescribe, target: &FieldDescri
         .map(String::as_str)
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use syncline_domain::FieldName;
+
+    use super::*;
+
+    fn field(field_type: FieldType) -> FieldDescribe {
+        FieldDescribe {
+            name: FieldName::new("F__c").expect("valid"),
+            label: String::new(),
+            field_type,
+            length: 0,
+            precision: 18,
+            scale: 0,
+            nillable: true,
+            createable: true,
+            updateable: true,
+            defaulted_on_create: false,
+            calculated: false,
+            auto_number: false,
+            unique: false,
+            external_id: false,
+            case_sensitive: false,
+            filterable: true,
+            restricted_picklist: false,
+            picklist_values: Vec::new(),
+            reference_to: Vec::new(),
+            relationship_name: None,
+            cascade_delete: false,
+            compound: None,
+        }
+    }
+
+    fn sized(field_type: FieldType, length: u32) -> FieldDescribe {
+        FieldDescribe {
+            length,
+            ..field(field_type)
+        }
+    }
+
+    fn number(precision: u32, scale: u32) -> FieldDescribe {
+        FieldDescribe {
+            precision,
+            scale,
+            ..field(FieldType::Number)
+        }
+    }
+
+    #[test]
+    fn what_fits_what_may_not_and_what_never_does() {
+        use FieldType::{
+            Boolean, Date, DateTime, Email, Int, Long, MultiPicklist, Other, Picklist, Reference, String, TextArea, Time, Url,
+        };
+        let restricted = FieldDescribe {
+            restricted_picklist: true,
+            ..field(Picklist)
+        };
+        for (source, target, wanted) in [
+            (sized(String, 80), sized(String, 80), "fits"),
+            (sized(String, 80), sized(TextArea, 255), "fits"),
+            (
+                sized(String, 80),
+                sized(String, 40),
+                "80 characters at the source, 40 in the target",
+            ),
+            (sized(Email, 80), sized(Email, 80), "fits"),
+            (sized(String, 80), sized(Email, 80), "in the target"),
+            (sized(String, 80), sized(Url, 255), "in the target"),
+            (field(MultiPicklist), field(Picklist), "never: several values"),
+            (sized(String, 10), restricted.clone(), "listed values only"),
+            (field(Picklist), restricted, "fits"),
+            (field(Int), field(Long), "fits"),
+            (field(Long), field(Int), "large numbers"),
+            (number(18, 2), field(Int), "never: numbers with 2 decimal places"),
+            (number(18, 0), field(Int), "large numbers"),
+            (number(18, 2), number(18, 2), "fits"),
+            (number(18, 4), number(18, 2), "4 decimal places at the source, 2 in the target"),
+            (
+                number(18, 2),
+                number(10, 2),
+                "16 digits before the point at the source, 8 in the target",
+            ),
+            (field(Date), field(Date), "fits"),
+            (field(Date), field(DateTime), "never: date at the source"),
+            (field(Time), field(Date), "never:"),
+            (field(Boolean), field(String), "never:"),
+            (field(Reference), field(Reference), "fits"),
+            (field(Other), field(Other), "never:"),
+        ] {
+            let found = match fit(&source, &target) {
+                Fit::Fits => "fits".to_owned(),
+                Fit::Narrower(why) => why,
+                Fit::Never(why) => format!("never: {why}"),
+            };
+            assert!(
+                found.contains(wanted),
+                "{:?} to {:?}: {found}, not {wanted}",
+                source.field_type,
+                target.field_type
+            );
+        }
+    }
+
+    #[test]
+    fn only_a_restricted_list_misses_values() {
+        let list = |values: &[&str], restricted_picklist| FieldDescribe {
+            picklist_values: values.iter().map(|v| (*v).to_owned()).collect(),
+            restricted_picklist,
+            ..field(FieldType::Picklist)
+        };
+        let source = list(&["Hot", "Cold"], false);
+        assert_eq!(missing_values(&source, &list(&["Hot"], true)), ["Cold"]);
+        assert!(missing_values(&source, &list(&["Hot"], false)).is_empty());
+        assert!(missing_values(&source, &field(FieldType::String)).is_empty());
+    }
+}

@@ -235,3 +235,43 @@ fn end(last: Option<Status>) -> String {
         _ => "event: end\ndata: {}\n\n".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_grpc_code_has_its_http_code() {
+        for (code, http) in [
+            (Code::Ok, 200),
+            (Code::InvalidArgument, 400),
+            (Code::FailedPrecondition, 400),
+            (Code::OutOfRange, 400),
+            (Code::Unauthenticated, 401),
+            (Code::PermissionDenied, 403),
+            (Code::NotFound, 404),
+            (Code::AlreadyExists, 409),
+            (Code::Aborted, 409),
+            (Code::ResourceExhausted, 429),
+            (Code::Cancelled, 499),
+            (Code::Internal, 500),
+            (Code::Unknown, 500),
+            (Code::DataLoss, 500),
+            (Code::Unimplemented, 501),
+            (Code::Unavailable, 503),
+            (Code::DeadlineExceeded, 504),
+        ] {
+            assert_eq!(http_code(code).as_u16(), http, "{code:?}");
+        }
+    }
+
+    #[test]
+    fn messages_come_out_of_the_stream_whole_and_one_by_one() {
+        let mut buffer = BytesMut::from(&b"\0\0\0\0\x03abc\0\0\0\0\x02d"[..]);
+        assert_eq!(unframed(&mut buffer).as_deref(), Some(&b"abc"[..]));
+        assert_eq!(unframed(&mut buffer), None, "a part is no message");
+        buffer.extend_from_slice(b"e");
+        assert_eq!(unframed(&mut buffer).as_deref(), Some(&b"de"[..]));
+        assert_eq!(unframed(&mut buffer), None);
+    }
+}

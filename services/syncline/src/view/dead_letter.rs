@@ -49,3 +49,44 @@ pub fn to_json(total: u64, letters: &[DeadLetter]) -> Value {
         .collect();
     json!({"total": total, "dead_letters": letters})
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn letter(id: u64) -> DeadLetter {
+        DeadLetter {
+            id,
+            run: "r-1".into(),
+            stage: "loader".into(),
+            object: "Contact".into(),
+            code: "SYSTEM_DEAD_LETTER_001".into(),
+            cause: "not loaded in 6 attempts".into(),
+            attempts: 6,
+            ..DeadLetter::default()
+        }
+    }
+
+    #[test]
+    fn letters_are_counted_and_those_that_are_not_shown_are_mentioned() {
+        assert_eq!(table(0, &[]), "no dead letters\n");
+        let one = table(1, &[letter(7)]);
+        assert!(
+            one.starts_with("1 dead letter\n") && one.contains("not loaded in 6 attempts"),
+            "{one}"
+        );
+        assert!(!one.contains("older"), "{one}");
+        let some = table(1_200, &[letter(7), letter(6)]);
+        assert!(some.starts_with("1,200 dead letters\n") && some.contains("1,198 older"), "{some}");
+    }
+
+    #[test]
+    fn programs_are_told_the_same() {
+        let json = to_json(3, &[letter(7)]);
+        assert_eq!(
+            (json["total"].as_u64(), json["dead_letters"][0]["attempts"].as_u64()),
+            (Some(3), Some(6))
+        );
+        assert!(json["dead_letters"][0]["at"].is_null());
+    }
+}

@@ -76,3 +76,65 @@ pub(super) fn failure(code: &str, message: &str) -> Value {
         json!({"code": text_json(code), "message": message})
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use prost_types::Timestamp;
+    use syncline_wire::run::ObjectPhase;
+
+    use super::*;
+
+    fn failed() -> Run {
+        let phase = |object: &str, phase: &str| ObjectPhase {
+            object: object.into(),
+            phase: phase.into(),
+        };
+        Run {
+            id: "r-1".into(),
+            sync: "refresh".into(),
+            sync_version: 3,
+            status: "failed".into(),
+            objects: vec![phase("Account", ""), phase("Contact", "load_pass_1")],
+            failure_code: "SCHEMA_FIELD_001".into(),
+            failure_message: "Contact has no field X".into(),
+            submitted_at: Some(Timestamp {
+                seconds: 1_700_000_000,
+                nanos: 0,
+            }),
+            ..Run::default()
+        }
+    }
+
+    #[test]
+    fn a_run_shows_where_each_object_stands_and_why_it_failed() {
+        let text = details(&failed());
+        for part in [
+            "refresh version 3",
+            "SCHEMA_FIELD_001 Contact has no field X",
+            "load_pass_1",
+            "2023-11-14 22:13:20",
+        ] {
+            assert!(text.contains(part), "{part} is not in {text}");
+        }
+        let account = text.lines().find(|line| line.contains("Account")).unwrap_or_default();
+        assert!(account.contains("finished"), "{text}");
+        let list = table(&[failed()]);
+        assert!(list.contains("r-1") && list.contains("SCHEMA_FIELD_001"), "{list}");
+        assert!(table(&[]).contains("syncline run SYNC"));
+    }
+
+    #[test]
+    fn programs_are_told_the_same_with_nulls_for_what_is_not() {
+        let json = to_json(&failed());
+        assert_eq!(json["objects"][0], json!({"object": "Account", "phase": null, "finished": true}));
+        assert_eq!(json["failure"]["code"], "SCHEMA_FIELD_001");
+        assert!(json["finished_at"].is_null());
+        let running = Run {
+            failure_code: String::new(),
+            failure_message: String::new(),
+            ..failed()
+        };
+        assert!(to_json(&running)["failure"].is_null());
+        assert!(!details(&running).contains("failure"));
+    }
+}
