@@ -13,8 +13,8 @@ use crate::facts::Facts;
 
 /// Records per page of a reading.
 const PAGE_RECORDS: u64 = 50_000;
-/// Records per ingest job.
-const JOB_RECORDS: u64 = 50_000;
+/// Records per ingest job: what the loader's groups of batches come to in pass 1, and its rows per job in pass 2.
+const JOB_RECORDS: u64 = 20_000;
 const CALLS_PER_JOB: u64 = 7;
 const POLLS_PER_READING: u64 = 3;
 /// Identity, limits, users, queues, record types, price books.
