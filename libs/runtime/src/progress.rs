@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use syncline_domain::{ErrorCode, RunId};
 use syncline_wire::stage::stage_service_server::{StageService, StageServiceServer};
 use syncline_wire::stage::{GetProgressRequest, GetProgressResponse};
-use syncline_wire::status::status;
+use syncline_wire::status::{invalid_field, status};
 use tonic::{Request, Response, Status};
 
 use crate::lease;
@@ -45,7 +45,7 @@ impl<C: Claims> Progress<C> {
 #[tonic::async_trait]
 impl<C: Claims> StageService for Progress<C> {
     async fn get_progress(&self, request: Request<GetProgressRequest>) -> Result<Response<GetProgressResponse>, Status> {
-        let run = RunId::new(request.into_inner().run).map_err(|e| Status::invalid_argument(e.to_string()))?;
+        let run = RunId::new(request.into_inner().run).map_err(|e| invalid_field(ErrorCode::RequestInvalid, "run", e.to_string()))?;
         let unknown = |_| status(ErrorCode::DatabaseUnavailable, "the stage's database cannot be reached");
         let done = lease::finished(&self.platform.db, &run).await.map_err(unknown)?;
         let done = done

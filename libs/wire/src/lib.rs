@@ -3,7 +3,9 @@
 //! Guarantees: one module per proto package, generated at build time; [`DESCRIPTORS`] holds the same contracts for
 //! reflection. [`status`] is the only place where a catalogue code becomes a gRPC status and back.
 
+pub mod audit;
 pub mod caller;
+pub mod page;
 pub mod status;
 pub mod time;
 

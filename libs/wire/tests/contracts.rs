@@ -5,10 +5,10 @@
 use std::collections::BTreeMap;
 
 use prost::Message as _;
-use prost_types::{DescriptorProto, FileDescriptorProto, FileDescriptorSet};
+use prost_types::{DescriptorProto, EnumDescriptorProto, FileDescriptorProto, FileDescriptorSet};
 
 /// Everything that a client of the last release may hold on to, a line each; written by
-/// `SYNCLINE_WRITE_DOCS=1 cargo test -p syncline-wire` when a release is made, and never to silence this test.
+/// `SYNCLINE_RELEASE_CONTRACTS=1 cargo test -p syncline-wire` when a release is made, and never to silence this test.
 const RELEASED: &str = include_str!("released.txt");
 
 fn files() -> Vec<FileDescriptorProto> {
@@ -26,6 +26,64 @@ fn comment(file: &FileDescriptorProto, path: &[i32]) -> String {
 
 fn is_snake(name: &str) -> bool {
     name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_') && !name.starts_with('_')
+}
+
+fn message_problems(message: &DescriptorProto, problems: &mut Vec<String>) {
+    for field in message.field.iter().filter(|f| !is_snake(f.name())) {
+        problems.push(format!("{}.{}: not in lower_snake_case", message.name(), field.name()));
+    }
+    for nested in &message.nested_type {
+        message_problems(nested, problems);
+    }
+    for values in &message.enum_type {
+        enum_problems(values, problems);
+    }
+}
+
+/// `STATE_UNSPECIFIED = 0`, and every value begins with the enum's name.
+fn enum_problems(values: &EnumDescriptorProto, problems: &mut Vec<String>) {
+    let mut prefix = String::new();
+    for (at, c) in values.name().char_indices() {
+        if c.is_ascii_uppercase() && at > 0 {
+            prefix.push('_');
+        }
+        prefix.push(c.to_ascii_uppercase());
+    }
+    let first = values.value.first().unwrap();
+    if first.number() != 0 || first.name() != format!("{prefix}_UNSPECIFIED") {
+        problems.push(format!("{}: 0 is not {prefix}_UNSPECIFIED", values.name()));
+    }
+    for value in values.value.iter().filter(|v| !v.name().starts_with(&prefix)) {
+        problems.push(format!("{}.{}: does not begin with {prefix}", values.name(), value.name()));
+    }
+}
+
+#[test]
+fn the_rules_reach_what_is_nested() {
+    let nested = DescriptorProto {
+        name: Some("Inner".into()),
+        field: vec![prost_types::FieldDescriptorProto {
+            name: Some("camelCase".into()),
+            ..Default::default()
+        }],
+        enum_type: vec![EnumDescriptorProto {
+            name: Some("LoadState".into()),
+            value: vec![prost_types::EnumValueDescriptorProto {
+                name: Some("DONE".into()),
+                number: Some(1),
+                ..Default::default()
+            }],
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let outer = DescriptorProto {
+        nested_type: vec![nested],
+        ..Default::default()
+    };
+    let mut problems = Vec::new();
+    message_problems(&outer, &mut problems);
+    assert_eq!(problems.len(), 3, "{problems:?}");
 }
 
 #[test]
@@ -46,7 +104,10 @@ fn the_contracts_keep_the_rules() {
             if comment(&file, &[6, at]).is_empty() {
                 problems.push(format!("{}: nobody says what it is", service.name()));
             }
-            for method in &service.method {
+            for (nth, method) in (0..).zip(&service.method) {
+                if comment(&file, &[6, at, 2, nth]).trim().is_empty() {
+                    problems.push(format!("{}/{}: nobody says what it does", service.name(), method.name()));
+                }
                 for (message, suffix) in [(method.input_type(), "Request"), (method.output_type(), "Response")] {
                     let wanted = format!(".{}.{}{suffix}", file.package(), method.name());
                     if message != wanted {
@@ -56,15 +117,10 @@ fn the_contracts_keep_the_rules() {
             }
         }
         for message in &file.message_type {
-            for field in message.field.iter().filter(|f| !is_snake(f.name())) {
-                problems.push(format!("{}.{}: not in lower_snake_case", message.name(), field.name()));
-            }
+            message_problems(message, &mut problems);
         }
         for values in &file.enum_type {
-            let first = values.value.first().unwrap();
-            if first.number() != 0 || !first.name().ends_with("_UNSPECIFIED") {
-                problems.push(format!("{}: 0 is not _UNSPECIFIED", values.name()));
-            }
+            enum_problems(values, &mut problems);
         }
     }
     assert!(problems.is_empty(), "{problems:#?}");
@@ -86,6 +142,16 @@ fn message_promises(prefix: &str, m: &DescriptorProto, out: &mut BTreeMap<String
     for nested in &m.nested_type {
         message_promises(&name, nested, out);
     }
+    for values in &m.enum_type {
+        enum_promises(&name, values, out);
+    }
+}
+
+fn enum_promises(prefix: &str, values: &EnumDescriptorProto, out: &mut BTreeMap<String, String>) {
+    for value in &values.value {
+        let name = format!("value {prefix}.{} {}", values.name(), value.number());
+        out.insert(name, value.name().to_owned());
+    }
 }
 
 /// What can be held on to: every field by number, every value, every method.
@@ -96,12 +162,7 @@ fn promises(files: &[FileDescriptorProto]) -> BTreeMap<String, String> {
             message_promises(file.package(), m, &mut out);
         }
         for e in &file.enum_type {
-            for value in &e.value {
-                out.insert(
-                    format!("value {}.{} {}", file.package(), e.name(), value.number()),
-                    value.name().to_owned(),
-                );
-            }
+            enum_promises(file.package(), e, &mut out);
         }
         for service in &file.service {
             for method in &service.method {
@@ -126,7 +187,7 @@ fn broken(released: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -
 #[test]
 fn nothing_breaks_a_client_of_the_last_release() {
     let now = promises(&files());
-    if std::env::var_os("SYNCLINE_WRITE_DOCS").is_some() {
+    if std::env::var_os("SYNCLINE_RELEASE_CONTRACTS").is_some() {
         let text: String = now.iter().map(|(promise, what)| format!("{promise}: {what}\n")).collect();
         std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/released.txt"), text).unwrap();
     }
@@ -149,7 +210,7 @@ fn every_way_to_break_a_client_is_found_and_additions_are_none() {
         run(files).message_type.iter_mut().find(|m| m.name() == "Run").unwrap()
     }
     let before = promises(&files());
-    let breaking: [(&str, Change); 8] = [
+    let breaking: [(&str, Change); 11] = [
         ("a field is removed", |f| drop(message(f).field.remove(0))),
         ("a field gets another number", |f| message(f).field[0].number = Some(99)),
         ("a field gets another name", |f| message(f).field[0].name = Some("other".into())),
@@ -159,6 +220,9 @@ fn every_way_to_break_a_client_is_found_and_additions_are_none() {
         ("a method becomes a stream", |f| {
             run(f).service[0].method[0].server_streaming = Some(true)
         }),
+        ("a message is removed", |f| run(f).message_type.retain(|m| m.name() != "Run")),
+        ("a service is removed", |f| drop(run(f).service.remove(0))),
+        ("a value gets another number", |f| run(f).enum_type[0].value[1].number = Some(9)),
         ("a value is removed", |f| drop(run(f).enum_type[0].value.pop())),
     ];
     for (what, change) in breaking {

@@ -183,4 +183,18 @@ async fn lists_are_paged_newest_first_and_filtered_by_sync() {
         (1, "sync-3", "")
     );
     assert!(list("sync-9", 0, String::new()).await.unwrap().into_inner().runs.is_empty());
+
+    // What comes in while somebody walks stands before the first page and moves nothing.
+    let first = list("", 2, String::new()).await.unwrap().into_inner();
+    desk.apply(&yaml("sync-5", "uat-5")).await.unwrap();
+    desk.submit("sync-5", "").await.unwrap();
+    let second = list("", 2, first.next_page_token.clone()).await.unwrap().into_inner();
+    assert_eq!(
+        second.runs.iter().map(|r| &r.id).collect::<Vec<_>>(),
+        submitted[2..4].iter().collect::<Vec<_>>()
+    );
+    for (sync, token) in [("sync-3", first.next_page_token.as_str()), ("", &first.runs[1].id), ("", "\0")] {
+        let status = list(sync, 2, token.to_owned()).await.unwrap_err();
+        assert_eq!(status.code(), tonic::Code::InvalidArgument, "{token}");
+    }
 }

@@ -2,10 +2,10 @@
 
 use std::sync::LazyLock;
 
-use prost_reflect::{DescriptorPool, DynamicMessage, Value};
+use prost_reflect::{DescriptorPool, DynamicMessage, MapKey, Value};
 use syncline_domain::ErrorCode;
 use syncline_domain::spec::{Document, read_document};
-use syncline_wire::status::status;
+use syncline_wire::status::{invalid_field, status};
 use tonic::Status;
 
 use crate::route::{Method, Service};
@@ -41,6 +41,10 @@ pub fn resource(service: &Service, method: &Method, body: &[u8]) -> Result<Strin
     }
     let name = input.full_name().to_owned();
     let message = DynamicMessage::decode(input, message).map_err(|_| invalid(format!("the body is not a message of type {name}")))?;
+    if let Some(field) = unstorable(&message) {
+        let why = "it holds a NUL character, which cannot be stored";
+        return Err(invalid_field(ErrorCode::RequestInvalid, &field, why));
+    }
     let text = |field: &str| match message.get_field_by_name(field).as_deref() {
         Some(Value::String(text)) if !text.is_empty() => Some(text.clone()),
         _ => None,
@@ -71,6 +75,25 @@ pub fn resource(service: &Service, method: &Method, body: &[u8]) -> Result<Strin
         }
     }
     Ok(String::new())
+}
+
+/// The first field with a NUL character, which PostgreSQL does not take.
+fn unstorable(message: &DynamicMessage) -> Option<String> {
+    fn holds(value: &Value) -> bool {
+        match value {
+            Value::String(text) => text.contains('\0'),
+            Value::List(values) => values.iter().any(holds),
+            Value::Map(values) => values
+                .iter()
+                .any(|(key, value)| matches!(key, MapKey::String(k) if k.contains('\0')) || holds(value)),
+            Value::Message(message) => unstorable(message).is_some(),
+            _ => false,
+        }
+    }
+    message
+        .fields()
+        .find(|(_, value)| holds(value))
+        .map(|(field, _)| field.name().to_owned())
 }
 
 #[cfg(test)]
@@ -123,6 +146,33 @@ mod tests {
             Ok(String::new())
         );
         assert_eq!(of("/syncline.run.v1.RunService/ListRuns", &frame(&[])), Ok(String::new()));
+    }
+
+    #[test]
+    fn a_character_that_cannot_be_stored_is_refused_with_its_field() {
+        let secrets = std::collections::HashMap::from([("refresh_token".to_owned(), "a\0b".to_owned())]);
+        let apply = connection::ApplyConnectionRequest {
+            yaml: "kind: Connection".into(),
+            secrets,
+        };
+        for (path, body, field) in [
+            (
+                "/syncline.run.v1.RunService/GetRun",
+                run::GetRunRequest { id: "\0".into() }.encode_to_vec(),
+                "id",
+            ),
+            (
+                "/syncline.connection.v1.ConnectionService/ApplyConnection",
+                apply.encode_to_vec(),
+                "secrets",
+            ),
+        ] {
+            let Route::Method(service, method) = route(path) else {
+                panic!("{path} is not in the table")
+            };
+            let status = resource(service, method, &frame(&body)).unwrap_err();
+            assert!(status.message().contains(field), "{status}");
+        }
     }
 
     #[test]

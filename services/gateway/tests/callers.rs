@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bench::{Bench, GOOD, SOON, database};
 use prost::Message as _;
-use syncline_domain::audit::{Broken, Entry, Hash, Head, Link, Verifier};
+use syncline_domain::audit::{Broken, Hash, Head, Link, Verifier};
 use syncline_domain::{ErrorCode, Role};
 use syncline_gateway::config::GatewayConfig;
 use syncline_gateway::route::{Home, SERVICES};
@@ -205,23 +205,7 @@ async fn links(bench: &Bench) -> (Vec<Link>, Head) {
             ..Default::default()
         };
         let page = audit.list_audit_entries(request).await.unwrap().into_inner();
-        links.extend(page.entries.into_iter().map(|e| Link {
-            entry: Entry {
-                seq: e.seq,
-                at_us: e.at_us,
-                request: e.request,
-                subject: e.subject,
-                role: e.role,
-                address: e.address,
-                method: e.method,
-                resource: e.resource,
-                connections: e.connections,
-                result: e.result,
-                code: e.code,
-            },
-            previous: Hash(e.previous.try_into().unwrap()),
-            hash: Hash(e.hash.try_into().unwrap()),
-        }));
+        links.extend(page.entries.into_iter().map(|e| syncline_wire::audit::link(e).unwrap()));
         after = page.next_after;
         if after == 0 {
             break;

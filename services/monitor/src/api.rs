@@ -11,6 +11,7 @@ use syncline_wire::monitor::{
     DeadLetter, GetReportRequest, GetReportResponse, ListDeadLettersRequest, ListDeadLettersResponse, ListErrorsRequest,
     ListErrorsResponse, WatchRunRequest, WatchRunResponse,
 };
+use syncline_wire::page::List;
 use syncline_wire::time::to_proto;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -20,9 +21,14 @@ use crate::error::MonitorError;
 use crate::store::{self, Books, Key};
 use crate::{report, watch};
 
-/// Dead letters per page, unless asked for fewer.
-const PAGE_DEFAULT: u32 = 100;
-const PAGE_MAX: u32 = 1_000;
+fn list<'a>(name: &'a str, run: &'a str) -> List<'a> {
+    List {
+        name,
+        filter: run,
+        size_default: 100,
+        size_max: 1_000,
+    }
+}
 
 /// Answers from the monitor's own tables.
 pub struct Api {
@@ -83,22 +89,30 @@ impl MonitorService for Api {
     }
 
     async fn list_errors(&self, request: Request<ListErrorsRequest>) -> Result<Response<ListErrorsResponse>, Status> {
-        let books = self.books(&request.into_inner().run).await?;
+        let request = request.into_inner();
+        let list = list("errors", &request.run);
+        let page = list.page(request.page_size, &request.page_token)?;
+        let books = self.books(&request.run).await?;
+        // A key names a place: the groups of a finished run keep theirs.
+        let seen = page.after.parse::<usize>().unwrap_or(0);
+        let mut errors: Vec<_> = report::errors(&books)
+            .into_iter()
+            .enumerate()
+            .skip(seen)
+            .take(page.size as usize + 1)
+            .collect();
+        let next_page_token = list.next(&page, &mut errors, |(at, _)| (at + 1).to_string());
         Ok(Response::new(ListErrorsResponse {
-            errors: report::errors(&books),
+            errors: errors.into_iter().map(|(_, group)| group).collect(),
+            next_page_token,
         }))
     }
 
     async fn list_dead_letters(&self, request: Request<ListDeadLettersRequest>) -> Result<Response<ListDeadLettersResponse>, Status> {
         let request = request.into_inner();
-        let before = match request.page_token.as_str() {
-            "" => u64::MAX,
-            token => token.parse().map_err(|_| MonitorError::PageToken)?,
-        };
-        let page_size = match request.page_size {
-            0 => PAGE_DEFAULT,
-            asked => asked.min(PAGE_MAX),
-        };
+        let list = list("dead-letters", &request.run);
+        let page = list.page(request.page_size, &request.page_token)?;
+        let before = page.after.parse().unwrap_or(u64::MAX);
         let key = Key {
             tenant: self.tenant.as_str(),
             run: &request.run,
@@ -107,16 +121,12 @@ impl MonitorService for Api {
             return Err(MonitorError::UnknownRun(request.run.chars().take(80).collect()).into());
         }
         let total = store::dead_letter_total(&self.db, key).await.map_err(MonitorError::Store)?;
-        let rows = store::dead_letter_list(&self.db, key, before, page_size)
+        let mut rows = store::dead_letter_list(&self.db, key, before, page.rows())
             .await
             .map_err(MonitorError::Store)?;
-        let full = rows.len() == page_size as usize;
         Ok(Response::new(ListDeadLettersResponse {
             total,
-            next_page_token: match rows.last() {
-                Some(last) if full => last.id.to_string(),
-                _ => String::new(),
-            },
+            next_page_token: list.next(&page, &mut rows, |row| row.id.to_string()),
             dead_letters: rows
                 .into_iter()
                 .map(|row| DeadLetter {

@@ -10,8 +10,6 @@ pub enum MonitorError {
     Store(#[source] sqlx::Error),
     #[error("run `{0}` is not known")]
     UnknownRun(String),
-    #[error("`page_token` is not one that an earlier answer gave")]
-    PageToken,
     /// A fact that no retry makes readable.
     #[error("a fact about a run is not usable: {0}")]
     BadFact(&'static str),
@@ -23,7 +21,6 @@ impl MonitorError {
         match self {
             Self::Store(_) => ErrorCode::DatabaseUnavailable,
             Self::UnknownRun(_) => ErrorCode::SyncUnknown,
-            Self::PageToken => ErrorCode::SyncInvalid,
             Self::BadFact(_) => ErrorCode::Internal,
         }
     }

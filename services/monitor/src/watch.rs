@@ -2,14 +2,15 @@
 //!
 //! Sends a snapshot whenever the run's cursor moved, at most one per [`SNAPSHOT_PAUSE`], and ends with the run: the
 //! last snapshot has its terminal status and comes after the books were closed. A watcher that comes back with the
-//! last cursor it saw misses nothing, because a snapshot always holds everything.
+//! last cursor it saw misses nothing, because a snapshot always holds everything; behind a finished run's last one nothing
+//! comes, and the stream ends.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::{Stream, stream};
 use sqlx::PgPool;
-use syncline_domain::TenantId;
+use syncline_domain::{ErrorCode, TenantId};
 use syncline_wire::monitor::WatchRunResponse;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -68,13 +69,14 @@ impl Watch {
         }
         loop {
             if self.shutdown.is_cancelled() {
-                return Err(Status::unavailable("the monitor is stopping; watch again behind the last cursor"));
+                let why = "the monitor is stopping; watch again behind the last cursor";
+                return Err(syncline_wire::status::status(ErrorCode::Unreachable, why));
             }
-            let row = self.row().await?;
-            if row.is_some_and(|row| row.closed || counted(row.cursor) != self.after) {
-                break;
+            match self.row().await? {
+                Some(row) if counted(row.cursor) != self.after => break,
+                Some(row) if row.closed => return Ok(None),
+                _ => self.wait(POLL_PAUSE).await,
             }
-            self.wait(POLL_PAUSE).await;
         }
         let Some(books) = store::books_read(&self.db, self.key()).await.map_err(MonitorError::Store)? else {
             return Ok(None);

@@ -282,6 +282,9 @@ pub enum Audit {
     Verify {
         /// What `audit export` wrote; `-` is stdin. Without it the gateway is asked
         file: Option<PathBuf>,
+        /// Accept a file whose end was cut off: what is left of it is verified
+        #[arg(long, requires = "file")]
+        partial: bool,
     },
 }
 

@@ -48,6 +48,7 @@ pub async fn follow(gateway: &Gateway, run: &str, output: Output) -> Result<Ende
         after: 0,
         planned: false,
         hinted: String::new(),
+        last: None,
     };
     let mut failures = 0;
     loop {
@@ -109,6 +110,8 @@ struct Watcher<'a> {
     after: u64,
     planned: bool,
     hinted: String,
+    /// The newest snapshot, kept when the connection breaks: none follows a run's last one.
+    last: Option<Box<Snapshot>>,
 }
 
 impl Watcher<'_> {
@@ -125,15 +128,14 @@ impl Watcher<'_> {
             .await
             .map_err(Broken::Stream)?
             .into_inner();
-        let mut last: Option<Box<Snapshot>> = None;
         while let Some(response) = stream.message().await.map_err(Broken::Stream)? {
             let Some(snapshot) = response.snapshot else { continue };
             *failures = 0;
             self.after = snapshot.cursor;
             self.show(&snapshot).await.map_err(Broken::Output)?;
-            last = Some(Box::new(snapshot));
+            self.last = Some(Box::new(snapshot));
         }
-        match last {
+        match self.last.take() {
             Some(snapshot) if is_terminal(&snapshot.status) => {
                 self.screen.leave();
                 Ok(snapshot)

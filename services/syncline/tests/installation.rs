@@ -237,34 +237,3 @@ async fn a_single_service_runs_once_its_schema_was_migrated() {
     let unknown = here.command("serve nobody").output().unwrap();
     assert_eq!(unknown.status.code(), Some(2));
 }
-
-#[tokio::test]
-async fn completions_and_the_manual_know_every_command() {
-    let here = Installation::new().await;
-    let commands = [
-        "dev",
-        "serve",
-        "migrate",
-        "connection",
-        "apply",
-        "check",
-        "run",
-        "runs",
-        "report",
-        "dead-letters",
-        "token",
-        "audit",
-    ];
-    for shell in ["bash", "zsh", "fish"] {
-        let script = here.command(&format!("completions {shell}")).output().unwrap();
-        for command in commands {
-            assert!(text(&script.stdout).contains(command), "{shell} does not complete {command}");
-        }
-    }
-    let made = here.command("man pages").output().unwrap();
-    assert_eq!(made.status.code(), Some(0), "{}", text(&made.stderr));
-    for command in commands {
-        let page = here.path("pages").join(format!("syncline-{command}.1"));
-        assert!(page.exists(), "{} is missing", page.display());
-    }
-}

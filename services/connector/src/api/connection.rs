@@ -11,6 +11,7 @@ use syncline_wire::connection::{
     ApplyConnectionRequest, ApplyConnectionResponse, Connection, DeleteConnectionRequest, DeleteConnectionResponse, GetConnectionRequest,
     GetConnectionResponse, ListConnectionsRequest, ListConnectionsResponse, TestConnectionRequest, TestConnectionResponse,
 };
+use syncline_wire::page::List;
 use syncline_wire::time::to_proto;
 use tonic::{Request, Response, Status};
 
@@ -21,8 +22,12 @@ use crate::secrets::Secrets;
 use crate::store::ConnectionRow;
 use crate::{Connector, document, store};
 
-const PAGE_SIZE_DEFAULT: u32 = 100;
-const PAGE_SIZE_MAX: u32 = 1_000;
+const LIST: List<'_> = List {
+    name: "connections",
+    filter: "",
+    size_default: 100,
+    size_max: 1_000,
+};
 /// A test ends by then, one way or the other.
 const TEST_WAIT_MAX: Duration = Duration::from_secs(90);
 /// Waiting for a renewal to let go of the credentials that are being replaced.
@@ -53,20 +58,11 @@ impl ConnectionService for Connector {
 
     async fn list_connections(&self, request: Request<ListConnectionsRequest>) -> Result<Response<ListConnectionsResponse>, Status> {
         let ListConnectionsRequest { page_size, page_token } = request.into_inner();
-        let page_size = match page_size {
-            0 => PAGE_SIZE_DEFAULT,
-            n => n.min(PAGE_SIZE_MAX),
-        };
-        if !page_token.is_empty() && ConnectionName::new(page_token.as_str()).is_err() {
-            return Err(Error::Invalid("the page token is not one that was answered".to_owned()).into());
-        }
-        // One more than is shown tells whether there is another page.
-        let mut rows = store::connection_list(&self.db, &self.tenant, &page_token, i64::from(page_size) + 1)
+        let page = LIST.page(page_size, &page_token)?;
+        let mut rows = store::connection_list(&self.db, &self.tenant, &page.after, page.rows())
             .await
             .map_err(Error::from)?;
-        let more = rows.len() > page_size as usize;
-        rows.truncate(page_size as usize);
-        let next_page_token = rows.last().filter(|_| more).map_or_else(String::new, |row| row.name.clone());
+        let next_page_token = LIST.next(&page, &mut rows, |row| row.name.clone());
         let connections = rows.into_iter().map(to_wire).collect::<Result<_, _>>()?;
         Ok(Response::new(ListConnectionsResponse {
             connections,

@@ -5,17 +5,19 @@ pub mod runs;
 pub mod syncs;
 
 use syncline_domain::ErrorCode;
+use syncline_wire::page::List;
 use syncline_wire::status::status;
 use tonic::Status;
 
 use crate::shell::ApplyError;
 
-/// Entries of a list page when the caller names no size, and the most it may name.
-const PAGE_DEFAULT: u32 = 50;
-const PAGE_MAX: u32 = 500;
-
-fn page_size(asked: u32) -> i64 {
-    i64::from(if asked == 0 { PAGE_DEFAULT } else { asked.min(PAGE_MAX) })
+fn list<'a>(name: &'a str, filter: &'a str) -> List<'a> {
+    List {
+        name,
+        filter,
+        size_default: 50,
+        size_max: 500,
+    }
 }
 
 fn database(error: &sqlx::Error) -> Status {

@@ -14,7 +14,7 @@ use syncline_wire::status::{invalid_field, status};
 use syncline_wire::time::to_proto;
 use tonic::{Request, Response, Status};
 
-use super::{apply_error, database, page_size};
+use super::{apply_error, database, list};
 use crate::shell;
 use crate::store::{self, RunRow};
 
@@ -111,6 +111,9 @@ impl RunService for Runs {
             let why = format!("it is longer than {KEY_BYTES_MAX} bytes");
             return Err(invalid_field(ErrorCode::RequestInvalid, "idempotency_key", why));
         }
+        if sync.is_empty() {
+            return Err(invalid_field(ErrorCode::RequestInvalid, "sync", "it names the sync to run"));
+        }
         let key = (!key.is_empty()).then_some(key);
         if let Some(key) = &key
             && let Some(row) = self.repeated(key, &sync).await?
@@ -169,15 +172,12 @@ impl RunService for Runs {
 
     async fn list_runs(&self, request: Request<ListRunsRequest>) -> Result<Response<ListRunsResponse>, Status> {
         let request = request.into_inner();
-        let limit = page_size(request.page_size);
-        let rows = store::run_list(&self.platform.db, self.tenant(), &request.sync, &request.page_token, limit)
+        let list = list("runs", &request.sync);
+        let page = list.page(request.page_size, &request.page_token)?;
+        let mut rows = store::run_list(&self.platform.db, self.tenant(), &request.sync, &page.after, page.rows())
             .await
             .map_err(|e| database(&e))?;
-        let next_page_token = if rows.len() as i64 == limit {
-            rows.last().map(|r| r.id.clone()).unwrap_or_default()
-        } else {
-            String::new()
-        };
+        let next_page_token = list.next(&page, &mut rows, |r| r.id.clone());
         Ok(Response::new(ListRunsResponse {
             runs: rows.into_iter().map(message).collect(),
             next_page_token,

@@ -12,7 +12,7 @@ use syncline_wire::sync::{
 use syncline_wire::time::to_proto;
 use tonic::{Request, Response, Status};
 
-use super::{database, page_size};
+use super::{database, list};
 use crate::store::{self, SyncRow};
 
 pub struct Syncs {
@@ -60,10 +60,8 @@ impl SyncService for Syncs {
         let yaml = request.into_inner().yaml;
         let document = read_document(&yaml).map_err(|e| invalid_field(ErrorCode::SyncInvalid, "yaml", e.to_string()))?;
         let Document::Sync(sync) = document else {
-            return Err(status(
-                ErrorCode::SyncInvalid,
-                "the document is a Connection; expected `kind: Sync`",
-            ));
+            let why = "the document is a Connection; expected `kind: Sync`";
+            return Err(invalid_field(ErrorCode::SyncInvalid, "yaml", why));
         };
         let name = sync.metadata.name.as_str();
         let mut tx = self.platform.db.begin().await.map_err(|e| database(&e))?;
@@ -111,15 +109,12 @@ impl SyncService for Syncs {
 
     async fn list_syncs(&self, request: Request<ListSyncsRequest>) -> Result<Response<ListSyncsResponse>, Status> {
         let request = request.into_inner();
-        let limit = page_size(request.page_size);
-        let rows = store::sync_list(&self.platform.db, self.tenant(), &request.page_token, limit)
+        let list = list("syncs", "");
+        let page = list.page(request.page_size, &request.page_token)?;
+        let mut rows = store::sync_list(&self.platform.db, self.tenant(), &page.after, page.rows())
             .await
             .map_err(|e| database(&e))?;
-        let next_page_token = if rows.len() as i64 == limit {
-            rows.last().map(|r| r.name.clone()).unwrap_or_default()
-        } else {
-            String::new()
-        };
+        let next_page_token = list.next(&page, &mut rows, |r| r.name.clone());
         Ok(Response::new(ListSyncsResponse {
             syncs: rows.into_iter().map(message).collect(),
             next_page_token,

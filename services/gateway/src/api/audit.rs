@@ -1,7 +1,6 @@
 //! Reading the audit log.
 
 use sqlx::PgPool;
-use syncline_domain::audit::Link;
 use syncline_wire::identity::audit_service_server::AuditService;
 use syncline_wire::identity::{AuditEntry, GetAuditHeadRequest, GetAuditHeadResponse, ListAuditEntriesRequest, ListAuditEntriesResponse};
 use tonic::{Request, Response, Status};
@@ -14,25 +13,6 @@ const PAGE_MAX: u32 = 1_000;
 
 pub struct Audit {
     pub db: PgPool,
-}
-
-fn message(link: Link) -> AuditEntry {
-    let entry = link.entry;
-    AuditEntry {
-        seq: entry.seq,
-        at_us: entry.at_us,
-        request: entry.request,
-        subject: entry.subject,
-        role: entry.role,
-        address: entry.address,
-        method: entry.method,
-        resource: entry.resource,
-        connections: entry.connections,
-        result: entry.result,
-        code: entry.code,
-        previous: link.previous.0.to_vec(),
-        hash: link.hash.0.to_vec(),
-    }
 }
 
 #[tonic::async_trait]
@@ -51,7 +31,7 @@ impl AuditService for Audit {
         links.truncate(size as usize);
         let next_after = links.last().filter(|_| more).map_or(0, |l| l.entry.seq);
         Ok(Response::new(ListAuditEntriesResponse {
-            entries: links.into_iter().map(message).collect(),
+            entries: links.into_iter().map(AuditEntry::from).collect(),
             next_after,
         }))
     }

@@ -10,6 +10,7 @@ use syncline_wire::identity::{
     CreateTokenRequest, CreateTokenResponse, ListTokensRequest, ListTokensResponse, RevokeTokenRequest, RevokeTokenResponse, Token,
     WhoAmIRequest, WhoAmIResponse,
 };
+use syncline_wire::page::List;
 use syncline_wire::status::{invalid_field, status};
 use syncline_wire::time::to_proto;
 use tonic::{Request, Response, Status};
@@ -22,8 +23,12 @@ use crate::token;
 const DAYS_DEFAULT: u32 = 90;
 const DAYS_MAX: u32 = 366;
 const SUBJECT_CHARS_MAX: usize = 100;
-const PAGE_DEFAULT: u32 = 50;
-const PAGE_MAX: u32 = 500;
+const LIST: List<'_> = List {
+    name: "tokens",
+    filter: "",
+    size_default: 50,
+    size_max: 500,
+};
 
 pub struct Tokens {
     pub db: PgPool,
@@ -92,21 +97,11 @@ impl TokenService for Tokens {
 
     async fn list_tokens(&self, request: Request<ListTokensRequest>) -> Result<Response<ListTokensResponse>, Status> {
         let ListTokensRequest { page_size, page_token } = request.into_inner();
-        let size = if page_size == 0 { PAGE_DEFAULT } else { page_size.min(PAGE_MAX) };
-        if !page_token.chars().all(|c| c.is_ascii_hexdigit()) {
-            return Err(invalid_field(
-                ErrorCode::RequestInvalid,
-                "page_token",
-                "it is not one that was answered",
-            ));
-        }
-        // One more than is shown tells whether there is another page.
-        let mut rows = store::token_list(&self.db, &page_token, i64::from(size) + 1)
+        let page = LIST.page(page_size, &page_token)?;
+        let mut rows = store::token_list(&self.db, &page.after, page.rows())
             .await
             .map_err(|e| database(&e))?;
-        let more = rows.len() > size as usize;
-        rows.truncate(size as usize);
-        let next_page_token = rows.last().filter(|_| more).map(|r| r.id.clone()).unwrap_or_default();
+        let next_page_token = LIST.next(&page, &mut rows, |r| r.id.clone());
         Ok(Response::new(ListTokensResponse {
             tokens: rows.into_iter().map(message).collect(),
             next_page_token,

@@ -60,7 +60,7 @@ pub async fn dead_letter_total(db: impl PgExecutor<'_>, key: Key<'_>) -> Result<
 }
 
 /// Newest first, those before id `before`; of all runs when `run` is empty.
-pub async fn dead_letter_list(db: impl PgExecutor<'_>, key: Key<'_>, before: u64, rows_max: u32) -> Result<Vec<DeadRow>> {
+pub async fn dead_letter_list(db: impl PgExecutor<'_>, key: Key<'_>, before: u64, rows_max: i64) -> Result<Vec<DeadRow>> {
     sqlx::query_as(
         "select id, run, stage, object, batch, code, cause, attempts, at from dead_letter
          where tenant = $1 and ($2 = '' or run = $2) and id < $3 order by id desc limit $4",
@@ -68,7 +68,7 @@ pub async fn dead_letter_list(db: impl PgExecutor<'_>, key: Key<'_>, before: u64
     .bind(key.tenant)
     .bind(key.run)
     .bind(stored(before))
-    .bind(i64::from(rows_max))
+    .bind(rows_max)
     .fetch_all(db)
     .await
 }

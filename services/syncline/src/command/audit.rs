@@ -5,8 +5,9 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use syncline_domain::audit::{Entry, Hash, Head, Link, Verifier};
-use syncline_wire::identity::{AuditEntry, GetAuditHeadRequest, ListAuditEntriesRequest};
+use syncline_domain::audit::{Hash, Head, Link, Verifier};
+use syncline_wire::audit;
+use syncline_wire::identity::{GetAuditHeadRequest, ListAuditEntriesRequest};
 
 use super::Context;
 use crate::cli;
@@ -39,15 +40,19 @@ pub async fn run(context: &Context, command: cli::Audit) -> Result<Exit, CliErro
     match command {
         cli::Audit::List(arguments) => list(context, arguments).await,
         cli::Audit::Export => export(context).await,
-        cli::Audit::Verify { file: Some(file) } => verify_file(&file, context.output),
-        cli::Audit::Verify { file: None } => verify_log(context).await,
+        cli::Audit::Verify { file: Some(file), partial } => verify_file(&file, partial, context.output),
+        cli::Audit::Verify { file: None, .. } => verify_log(context).await,
     }
 }
 
 async fn page(context: &Context, request: ListAuditEntriesRequest) -> Result<(Vec<Link>, u64), CliError> {
     let answer = context.gateway.audit().list_audit_entries(ask(request)).await;
     let answer = answer.map_err(|s| context.gateway.error(s))?.into_inner();
-    let links = answer.entries.into_iter().map(link).collect::<Result<_, _>>()?;
+    let links = answer
+        .entries
+        .into_iter()
+        .map(|e| audit::link(e).ok_or_else(no_hash))
+        .collect::<Result<_, _>>()?;
     Ok((links, answer.next_after))
 }
 
@@ -56,33 +61,12 @@ async fn head(context: &Context) -> Result<Head, CliError> {
     let answer = answer.map_err(|s| context.gateway.error(s))?.into_inner();
     Ok(Head {
         seq: answer.seq,
-        hash: hash(answer.hash)?,
+        hash: audit::hash(answer.hash).ok_or_else(no_hash)?,
     })
 }
 
-fn hash(bytes: Vec<u8>) -> Result<Hash, CliError> {
-    let bytes = <[u8; 32]>::try_from(bytes);
-    bytes.map(Hash).map_err(|_| super::missing("hash of 32 bytes"))
-}
-
-fn link(e: AuditEntry) -> Result<Link, CliError> {
-    Ok(Link {
-        entry: Entry {
-            seq: e.seq,
-            at_us: e.at_us,
-            request: e.request,
-            subject: e.subject,
-            role: e.role,
-            address: e.address,
-            method: e.method,
-            resource: e.resource,
-            connections: e.connections,
-            result: e.result,
-            code: e.code,
-        },
-        previous: hash(e.previous)?,
-        hash: hash(e.hash)?,
-    })
+fn no_hash() -> CliError {
+    super::missing("hash of 32 bytes")
 }
 
 async fn list(context: &Context, arguments: cli::AuditList) -> Result<Exit, CliError> {
@@ -129,7 +113,9 @@ async fn walk(context: &Context, mut each: impl FnMut(&Link) -> Result<(), CliEr
 
 async fn export(context: &Context) -> Result<Exit, CliError> {
     let output = context.output;
+    let mut entries = 0;
     let head = walk(context, |link| {
+        entries += 1;
         Ok(output.json_line(&serde_json::to_value(link).map_err(std::io::Error::other)?)?)
     })
     .await?;
@@ -140,7 +126,11 @@ async fn export(context: &Context) -> Result<Exit, CliError> {
         },
     };
     output.json_line(&serde_json::to_value(last).map_err(std::io::Error::other)?)?;
-    output.message(&format!("{} entries", grouped(head.seq)));
+    output.message(&format!("{} entries", grouped(entries)));
+    if entries != head.seq {
+        let why = format!("the log says it has {}, and gave {}", grouped(head.seq), grouped(entries));
+        return Err(tampered(&why));
+    }
     Ok(Exit::Ok)
 }
 
@@ -152,7 +142,11 @@ async fn verify_log(context: &Context) -> Result<Exit, CliError> {
 }
 
 fn broken(error: &syncline_domain::audit::Broken) -> CliError {
-    CliError::new(Exit::Unexpected, format!("the audit log was tampered with: {error}"))
+    tampered(&error.to_string())
+}
+
+fn tampered(why: &str) -> CliError {
+    CliError::new(Exit::Unexpected, format!("the audit log was tampered with: {why}"))
         .remedy("Keep the database as it is, and compare with the last export that was verified.")
 }
 
@@ -160,15 +154,17 @@ fn holds(output: Output, head: Head, with_end: bool) -> Result<Exit, CliError> {
     let hash = String::from(head.hash);
     let mut text = format!("{} entries hold together; the newest has the hash\n{hash}\n", grouped(head.seq));
     if !with_end {
-        text.push_str("the file does not say where the log ended, so entries may be missing behind its last one\n");
+        text.push_str("the file does not say where the log ended: entries may be missing behind its last one\n");
     }
     output.result(&text, &json!({"entries": head.seq, "hash": hash, "end_known": with_end}))?;
     Ok(Exit::Ok)
 }
 
+/// A file without its last line is a cut export, which holds only where `partial` says that this is expected.
+///
 /// # Errors
-/// When the file cannot be read, or the chain does not hold.
-pub fn verify_file(file: &Path, output: Output) -> Result<Exit, CliError> {
+/// When the file cannot be read, is cut, or the chain does not hold.
+pub fn verify_file(file: &Path, partial: bool, output: Output) -> Result<Exit, CliError> {
     let unreadable = |why: &str| CliError::new(Exit::Invalid, format!("{}: {why}", file.display()));
     let reader: Box<dyn Read> = if file == Path::new("-") {
         Box::new(std::io::stdin().lock())
@@ -185,23 +181,27 @@ pub fn verify_file(file: &Path, output: Output) -> Result<Exit, CliError> {
             break;
         }
         if recorded.is_some() {
-            return Err(unreadable(&format!("line {number} stands behind the end of the export")));
+            return Err(tampered(&format!("line {number} stands behind the end of the export")));
         }
-        let value: Value = serde_json::from_str(&line).map_err(|e| unreadable(&format!("line {number} is not JSON: {e}")))?;
+        let value: Value = serde_json::from_str(&line).map_err(|e| tampered(&format!("line {number} is not JSON: {e}")))?;
         if value.get("head").is_some() {
-            let last: HeadLine = serde_json::from_value(value).map_err(|e| unreadable(&format!("line {number}: {e}")))?;
+            let last: HeadLine = serde_json::from_value(value).map_err(|e| tampered(&format!("line {number}: {e}")))?;
             recorded = Some(Head {
                 seq: last.head.seq,
                 hash: last.head.hash,
             });
             continue;
         }
-        let link: Link = serde_json::from_value(value).map_err(|e| unreadable(&format!("line {number} is not an entry: {e}")))?;
+        let link: Link = serde_json::from_value(value).map_err(|e| tampered(&format!("line {number} is not an entry: {e}")))?;
         verifier.follow(&link).map_err(|e| broken(&e))?;
     }
     let head = match recorded {
         Some(recorded) => verifier.end(recorded).map_err(|e| broken(&e))?,
-        None => verifier.head(),
+        None if partial => verifier.head(),
+        None => {
+            return Err(tampered("the file does not say where the log ended, so its end may be missing")
+                .remedy("Export again; a part that was cut off on purpose is verified with --partial."));
+        }
     };
     holds(output, head, recorded.is_some())
 }
@@ -209,6 +209,8 @@ pub fn verify_file(file: &Path, output: Output) -> Result<Exit, CliError> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use syncline_domain::audit::Entry;
+
     use super::*;
 
     fn export(count: u64) -> Vec<String> {
@@ -243,11 +245,16 @@ mod tests {
     }
 
     fn verify(lines: &[String]) -> Result<Exit, CliError> {
+        verify_as(lines, false)
+    }
+
+    fn verify_as(lines: &[String], partial: bool) -> Result<Exit, CliError> {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("audit.jsonl");
         std::fs::write(&file, lines.join("\n")).unwrap();
         verify_file(
             &file,
+            partial,
             Output {
                 format: crate::output::Format::Json,
             },
@@ -258,7 +265,11 @@ mod tests {
     fn an_export_is_proved_and_what_was_done_to_it_is_found() {
         let lines = export(4);
         assert_eq!(verify(&lines).unwrap(), Exit::Ok);
-        assert_eq!(verify(&lines[..4]).unwrap(), Exit::Ok, "without its end, what is there holds");
+        for cut in 0..=4 {
+            let kept = &lines[..cut];
+            assert_eq!(verify(kept).unwrap_err().exit, Exit::Unexpected, "cut behind line {cut}");
+            assert_eq!(verify_as(kept, true).unwrap(), Exit::Ok, "what is there holds");
+        }
         for place in 0..4 {
             let mut changed = lines.clone();
             changed[place] = changed[place].replace("\"subject\":\"ci\"", "\"subject\":\"me\"");
@@ -278,7 +289,7 @@ mod tests {
             (export(1).into_iter().chain(export(1)).collect(), "line 3"),
         ] {
             let error = verify(&lines).unwrap_err();
-            assert_eq!(error.exit, Exit::Invalid);
+            assert_eq!(error.exit, Exit::Unexpected);
             assert!(error.message.contains(named), "{error}");
         }
     }

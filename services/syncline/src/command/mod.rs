@@ -42,7 +42,7 @@ pub fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Health { url, service } => health::run(&url, &service, output),
         Command::Completions { shell } => manual::completions(shell),
         Command::Man { dir } => manual::pages(&dir, output),
-        Command::Audit(Audit::Verify { file: Some(file) }) => audit::verify_file(&file, output),
+        Command::Audit(Audit::Verify { file: Some(file), partial }) => audit::verify_file(&file, partial, output),
         command => {
             syncline_runtime::entry::install_crypto();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -1,6 +1,6 @@
-//! Entries of the audit log.
+//! Entries of the audit log. Addresses, roles and connections do not fit a terminal's width: they are in the JSON.
 
-use chrono::{DateTime, SecondsFormat};
+use chrono::DateTime;
 use syncline_domain::audit::Link;
 
 use super::dash;
@@ -8,31 +8,18 @@ use crate::table::Table;
 
 #[must_use]
 pub fn table(links: &[Link]) -> String {
-    let mut table = Table::new(&[
-        ">seq",
-        "at (UTC)",
-        "subject",
-        "role",
-        "method",
-        "on",
-        "connections",
-        "result",
-        "from",
-    ]);
+    let mut table = Table::new(&[">seq", "at (UTC)", "who", "method", "on", "result"]);
     for Link { entry: e, .. } in links {
-        let at = DateTime::from_timestamp_micros(e.at_us).map(|t| t.to_rfc3339_opts(SecondsFormat::Secs, true));
-        // `/syncline.run.v1.RunService/GetRun` is `RunService/GetRun` for people.
-        let method = e.method.rsplit_once('.').map_or(e.method.as_str(), |(_, method)| method);
+        let at = DateTime::from_timestamp_micros(e.at_us).map(|t| t.format("%Y-%m-%d %H:%M:%S").to_string());
+        // `/syncline.run.v1.RunService/GetRun` is `GetRun` for people; no two services share a method's name.
+        let method = e.method.rsplit_once('/').map_or(e.method.as_str(), |(_, method)| method);
         table.row([
             e.seq.to_string().as_str(),
             &at.unwrap_or_default(),
             dash(&e.subject),
-            dash(&e.role),
             method,
             dash(&e.resource),
-            dash(&e.connections),
             &e.result,
-            &e.address,
         ]);
     }
     table.render(0)
