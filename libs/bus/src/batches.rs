@@ -7,6 +7,7 @@ use async_nats::jetstream::consumer::{AckPolicy, pull};
 use async_nats::jetstream::message::Acker;
 use bytes::Bytes;
 use syncline_domain::{BatchName, ObjectName, RunId, TenantId};
+use tracing::Span;
 
 use crate::bus::Bus;
 use crate::error::BusError;
@@ -14,6 +15,7 @@ use crate::keep_alive::KeepAlive;
 use crate::pull::Puller;
 use crate::runner::Handled;
 use crate::subjects::{self, Audience, header};
+use crate::trace;
 
 /// Batches that one consumer may have handed out and not seen acknowledged.
 const UNACKED_MAX: i64 = 256;
@@ -29,6 +31,8 @@ pub struct Delivery {
     /// How many source records it stands for.
     pub records: u64,
     pub sealed: Bytes,
+    /// Of a batch that is traced; a disabled one of the others.
+    pub span: Span,
     /// Delivered before (as far as the server remembers).
     pub redelivered: bool,
 }
@@ -121,6 +125,8 @@ impl BatchConsumer {
         }
         let count = messages.len();
         let (group, ackers): (Vec<Delivery>, Vec<Acker>) = messages.into_iter().map(delivery).unzip();
+        // Held until the acknowledgement, which is when a batch is done.
+        let _spans: Vec<Span> = group.iter().map(|d| d.span.clone()).collect();
         let outcomes = KeepAlive::new(self.ack_wait).during(&ackers, handle(group)).await;
         for (acker, outcome) in ackers.iter().zip(outcomes) {
             outcome.acknowledge(acker).await;
@@ -133,7 +139,16 @@ fn delivery(message: async_nats::jetstream::Message) -> (Delivery, Acker) {
     let redelivered = message.info().is_ok_and(|i| i.delivered > 1);
     let (message, acker) = message.split();
     let get = |key: &str| message.headers.as_ref().and_then(|h| h.get(key)).map(|v| v.as_str().to_owned());
+    let span = if trace::is_carried(message.headers.as_ref()) {
+        let span = tracing::info_span!("batch", batch = get(header::BATCH));
+        trace::adopt(&span, message.headers.as_ref());
+        span.follows_from(Span::current());
+        span
+    } else {
+        Span::none()
+    };
     let delivery = Delivery {
+        span,
         name: get(header::BATCH).and_then(|t| t.parse().ok()),
         plan: get(header::PLAN).unwrap_or_default(),
         records: get(header::RECORDS).and_then(|t| t.parse().ok()).unwrap_or(0),

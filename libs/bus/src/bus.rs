@@ -108,9 +108,13 @@ impl Bus {
         &self.pulling
     }
 
-    async fn publish(&self, subject: String, headers: HeaderMap, payload: Bytes) -> Result<(), BusError> {
-        let mut headers = headers;
+    /// Publishes within the current trace.
+    async fn publish(&self, subject: String, mut headers: HeaderMap, payload: Bytes) -> Result<(), BusError> {
         trace::inject(&mut headers);
+        self.send(subject, headers, payload).await
+    }
+
+    async fn send(&self, subject: String, headers: HeaderMap, payload: Bytes) -> Result<(), BusError> {
         let bytes = header_bytes(&headers) + payload.len();
         if bytes > streams::MESSAGE_BYTES_MAX as usize {
             return Err(BusError::TooLarge { bytes });
@@ -145,7 +149,10 @@ impl Bus {
         headers.insert(header::BATCH, text.as_str());
         headers.insert(header::PLAN, plan);
         headers.insert(header::RECORDS, records.to_string().as_str());
-        self.publish(subjects::batch(audience, tenant, name), headers, sealed).await
+        if trace::is_sampled(name) {
+            trace::inject(&mut headers);
+        }
+        self.send(subjects::batch(audience, tenant, name), headers, sealed).await
     }
 
     /// Invites a stage's workers.
@@ -171,14 +178,17 @@ impl Bus {
     }
 
     /// Publishes to a subject that was made by [`subjects`] earlier: for the outbox relay, which stores the encoded
-    /// message. `id` lets the server drop a repetition within its window.
+    /// message with the trace that it belongs to. `id` lets the server drop a repetition within its window.
     ///
     /// # Errors
     /// [`BusError`] when it was not stored.
-    pub async fn publish_stored(&self, subject: String, id: &str, payload: Vec<u8>) -> Result<(), BusError> {
+    pub async fn publish_stored(&self, subject: String, id: &str, trace: Option<&str>, payload: Vec<u8>) -> Result<(), BusError> {
         let mut headers = HeaderMap::new();
         headers.insert(header::MESSAGE_ID, id);
-        self.publish(subject, headers, payload.into()).await
+        if let Some(parent) = trace {
+            trace::inject_text(&mut headers, parent);
+        }
+        self.send(subject, headers, payload.into()).await
     }
 
     /// Sets a message aside that no retry can save. The payload stays sealed as it came.
@@ -237,16 +247,58 @@ impl Bus {
         for name in streams::names() {
             if let Ok(stream) = self.publishing.get_stream(&name).await {
                 let state = &stream.cached_info().state;
-                let now = std::time::SystemTime::now()
-                    .duration_since(std::time::UNIX_EPOCH)
-                    .map_or(0.0, |d| d.as_secs_f64());
-                #[allow(clippy::cast_precision_loss, reason = "seconds since 1970 fit")]
-                let oldest = state.first_timestamp.unix_timestamp() as f64;
-                let age = if state.messages == 0 { 0.0 } else { (now - oldest).max(0.0) };
+                let age = if state.messages == 0 {
+                    0.0
+                } else {
+                    age(state.first_timestamp.unix_timestamp())
+                };
                 states.push((name, state.messages, age));
             }
         }
         states
+    }
+
+    /// How many messages a stage has before it, those in work included, and for how many seconds the oldest has been there;
+    /// of every stage that can be asked about.
+    pub async fn queues(&self) -> Vec<(&'static str, u64, f64)> {
+        let mut queues = Vec::new();
+        for stage in ["analyzer", "extractor", "masker", "loader"] {
+            match self.queue(stage).await {
+                Ok((messages, age)) => queues.push((stage, messages, age)),
+                Err(error) => tracing::debug!(stage, %error, "a queue could not be measured"),
+            }
+        }
+        queues
+    }
+
+    async fn queue(&self, stage: &str) -> Result<(u64, f64), BusError> {
+        use async_nats::jetstream::stream::LastRawMessageErrorKind;
+        use futures::TryStreamExt;
+        let failed = |e: Box<dyn std::error::Error + Send + Sync>| BusError::setup(format!("measuring {stage}"), e);
+        let tasks = self.publishing.get_stream("TASKS").await.map_err(|e| failed(e.into()))?;
+        let filter = subjects::stage_tasks(stage);
+        let counts = tasks.info_with_subjects(&filter).await.map_err(|e| failed(e.into()))?;
+        let counts: Vec<(String, usize)> = counts.try_collect().await.map_err(|e| failed(e.into()))?;
+        let mut messages: u64 = counts.iter().map(|(_, n)| *n as u64).sum();
+        let mut oldest = match tasks.get_first_raw_message_by_subject(&filter, 1).await {
+            Ok(message) => age(message.time.unix_timestamp()),
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => 0.0,
+            Err(error) => return Err(failed(error.into())),
+        };
+        let audience = match stage {
+            "masker" => Some(Audience::Raw),
+            "loader" => Some(Audience::Clean),
+            _ => None,
+        };
+        if let Some(audience) = audience {
+            let stream = self.publishing.get_stream(audience.stream()).await.map_err(|e| failed(e.into()))?;
+            let state = &stream.cached_info().state;
+            messages += state.messages;
+            if state.messages > 0 {
+                oldest = oldest.max(age(state.first_timestamp.unix_timestamp()));
+            }
+        }
+        Ok((messages, oldest))
     }
 
     /// How many messages of an object wait in a stream, those in work included.
@@ -262,6 +314,13 @@ impl Bus {
         let counts: Vec<(String, usize)> = info.try_collect().await.map_err(|e| failed(e.into()))?;
         Ok(counts.iter().map(|(_, n)| *n as u64).sum())
     }
+}
+
+/// Seconds since then (seconds since 1970), by this machine's clock.
+#[allow(clippy::cast_precision_loss, reason = "seconds since 1970 fit")]
+fn age(then: i64) -> f64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    (now.map_or(0.0, |d| d.as_secs_f64()) - then as f64).max(0.0)
 }
 
 async fn connect(config: &BusConfig, role: &str) -> Result<(Client, watch::Receiver<Line>), BusError> {

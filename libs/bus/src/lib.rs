@@ -15,7 +15,7 @@ mod pull;
 pub mod runner;
 pub mod streams;
 pub mod subjects;
-mod trace;
+pub mod trace;
 
 pub use batches::{BatchConsumer, Delivery, GroupLimits, RunOnce};
 pub use bus::{Bus, BusConfig, kind as event_kind};

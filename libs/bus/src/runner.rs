@@ -97,7 +97,8 @@ impl Bus {
         runner
             .run(EVENTS_PER_PULL, shutdown, |message| {
                 let event = RunEvent::decode(message.payload.clone());
-                let span = tracing::info_span!("event", subject = %message.subject);
+                let run = event.as_ref().map(|e| e.run.as_str()).unwrap_or_default();
+                let span = tracing::info_span!("event", run, subject = %message.subject);
                 trace::adopt(&span, message.headers.as_ref());
                 let handled = event.map(&handle);
                 async move {
@@ -182,10 +183,12 @@ impl Bus {
                 pulled = runner.pull(1) => pulled,
             };
             let Some(message) = pulled.into_iter().next() else { continue };
-            let span = tracing::info_span!("task", subject = %message.subject);
-            trace::adopt(&span, message.headers.as_ref());
             let (message, acker) = message.split();
-            let handled = match Invitation::decode(message.payload) {
+            let invitation = Invitation::decode(message.payload);
+            let run = invitation.as_ref().map(|i| i.run.as_str()).unwrap_or_default();
+            let span = tracing::info_span!("task", run, subject = %message.subject);
+            trace::adopt(&span, message.headers.as_ref());
+            let handled = match invitation {
                 Ok(invitation) => handle(invitation, slot).instrument(span).await,
                 Err(_) => {
                     tracing::error!("an invitation that does not decode was dropped");

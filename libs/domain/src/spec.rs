@@ -426,6 +426,8 @@ fn check_connection(spec: &ConnectionSpec) -> Result<(), Complaint> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const SYNC: &str = "\
@@ -528,5 +530,57 @@ spec:
             );
             assert_eq!(err(&text).line, 6, "{url}");
         }
+    }
+
+    /// Read, or refused with a place in the text and one line that says why.
+    fn read_or_refused(text: &str) -> Result<(), TestCaseError> {
+        if let Err(e) = read_documents(text) {
+            let lines = text.lines().count() as u64 + 1;
+            prop_assert!((1..=lines).contains(&e.line) && e.column >= 1, "{e} of {lines} lines");
+            prop_assert!(!e.message.is_empty() && !e.message.contains('\n'), "{:?}", e.message);
+        }
+        Ok(())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn no_text_breaks_the_reader(text in "[ -~\n\t\u{80}-\u{ff}]{0,200}") {
+            read_or_refused(&text)?;
+        }
+
+        /// What looks like YAML reaches further than noise does: anchors, tags, nesting, block texts.
+        #[test]
+        fn no_yaml_breaks_the_reader(parts in proptest::collection::vec(
+            proptest::sample::select(vec![
+                "apiVersion: syncline.dev/v1\n", "kind: Sync\n", "kind: Connection\n", "metadata: ", "spec:\n", "  ", "- ", "name: ", "x\n",
+                "&a ", "*a\n", "!!str ", "|\n", "{", "}", "[", "]", ",", "\n---\n", "'", "\"", "? ", ": ", "<<: *a\n", "~\n", "1e999\n", "\u{feff}",
+            ]), 0..60))
+        {
+            read_or_refused(&parts.concat())?;
+        }
+
+        #[test]
+        fn no_damage_to_a_good_document_breaks_the_reader(at in 0_usize..400, with in "[ -~\n]{0,3}", cut in 0_usize..6) {
+            let mut text = SYNC.to_owned();
+            let at = at.min(text.len());
+            let end = (at + cut).min(text.len());
+            text.replace_range(at..end, &with);
+            read_or_refused(&text)?;
+        }
+    }
+
+    #[test]
+    fn a_document_that_grows_when_it_is_read_is_refused() {
+        let mut text =
+            String::from("apiVersion: syncline.dev/v1\nkind: Sync\nmetadata: {name: a}\nspec:\n  a: &a [x, x, x, x, x, x, x, x]\n");
+        for (of, is) in "abcdefghij".chars().zip("bcdefghijk".chars()) {
+            text.push_str(&format!("  {is}: &{is} [{}]\n", vec![format!("*{of}"); 8].join(", ")));
+        }
+        let e = err(&text);
+        assert!(e.line >= 1, "{e}");
+        let deep = format!("apiVersion: {}", "[".repeat(100_000));
+        assert!(err(&deep).line >= 1);
     }
 }

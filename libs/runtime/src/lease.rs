@@ -92,6 +92,8 @@ create table if not exists outbox (
     payload bytea not null,
     created_at timestamptz not null default clock_timestamp()
 );
+-- The trace that the message belongs to, as a `traceparent` header.
+alter table outbox add column if not exists trace text;
 ";
 
 impl Lease {

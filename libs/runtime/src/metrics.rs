@@ -47,6 +47,7 @@ metrics! {
     REDELIVERIES Counter "syncline.redeliveries" "{message}" ["stage"] "Batches that were delivered again.";
     DEAD_LETTERS Counter "syncline.dead_letters" "{message}" ["stage"] "Messages that were given up.";
     RECORDS_REFUSED Counter "syncline.records.refused" "{record}" ["code"] "Records that the target refused.";
+    MASKED_VALUES Counter "syncline.masked.values" "{value}" ["strategy"] "Values that a masking strategy replaced.";
     CLAIMS_UNSETTLED Gauge "syncline.claims.unsettled" "{job}" [] "Jobs at targets of which it is not recorded yet what came of them.";
     QUOTA_LEFT Gauge "syncline.quota.left" "{call}" ["connection"] "Daily API calls that a system said are left.";
     TOKEN_REFRESHES Counter "syncline.token.refreshes" "{token}" ["outcome"] "Access tokens that were asked for: ok, or failed.";
@@ -56,6 +57,8 @@ metrics! {
     SERVICE_READY Gauge "syncline.service.ready" "1" ["service"] "1: the servers that the service needs answer; 0: not.";
     DATABASE_CONNECTIONS Gauge "syncline.database.connections" "{connection}" ["service"] "Connections to PostgreSQL that are in use.";
     BUS_MESSAGES Gauge "syncline.bus.messages" "{message}" ["stream"] "Messages that a stream holds.";
+    BUS_LAG Gauge "syncline.bus.lag" "{message}" ["stage"] "Tasks and batches that a stage has before it or in its hands.";
+    BUS_QUEUE_AGE Gauge "syncline.bus.queue_age" "s" ["stage"] "For how long the oldest task or batch of a stage has been there.";
     BUS_OLDEST Gauge "syncline.bus.oldest" "s" ["stream"] "Age of the oldest message of a stream.";
     PROCESS_MEMORY Gauge "syncline.process.memory" "By" ["service"] "Resident memory at its peak.";
     PROCESS_CPU Gauge "syncline.process.cpu" "s" ["service"] "CPU time of all threads since the start.";

@@ -1,6 +1,6 @@
 //! The outbox: messages that belong to a transaction.
 //!
-//! A row is written in the transaction that it reports, and relayed afterwards: at once on NOTIFY, within a second by
+//! A row is written in the transaction that it reports, with the trace that was current, and relayed afterwards: at once on NOTIFY, within a second by
 //! polling when the notification was lost. Relaying twice is harmless, because every consumer recognises what it has
 //! applied; relaying never is impossible while a relay runs.
 
@@ -9,7 +9,7 @@ use std::time::Duration;
 use prost::Message as _;
 use sqlx::postgres::PgListener;
 use sqlx::{PgConnection, PgPool, Row};
-use syncline_bus::{Bus, BusError, subjects};
+use syncline_bus::{Bus, BusError, subjects, trace};
 use syncline_wire::event::RunEvent;
 use syncline_wire::stage::Invitation;
 use tokio_util::sync::CancellationToken;
@@ -37,9 +37,10 @@ pub async fn invitation(tx: &mut PgConnection, subject: &str, invitation: &Invit
 }
 
 async fn insert(tx: &mut PgConnection, subject: &str, payload: Vec<u8>) -> Result<(), sqlx::Error> {
-    sqlx::query("insert into outbox (subject, payload) values ($1, $2)")
+    sqlx::query("insert into outbox (subject, payload, trace) values ($1, $2, $3)")
         .bind(subject)
         .bind(payload)
+        .bind(trace::current())
         .execute(&mut *tx)
         .await?;
     sqlx::query("select pg_notify('outbox_' || current_schema(), '')")
@@ -83,7 +84,7 @@ async fn listen(db: &PgPool, schema: &str) -> Option<PgListener> {
 async fn relay_some(db: &PgPool, bus: &Bus, schema: &str) -> Result<i64, anyhow::Error> {
     let mut tx = db.begin().await?;
     let rows = sqlx::query(
-        "select id, subject, payload, (extract(epoch from created_at) * 1000000)::bigint from outbox
+        "select id, subject, payload, (extract(epoch from created_at) * 1000000)::bigint, trace from outbox
          order by id limit $1 for update skip locked",
     )
     .bind(ROWS_MAX)
@@ -94,7 +95,7 @@ async fn relay_some(db: &PgPool, bus: &Bus, schema: &str) -> Result<i64, anyhow:
         let id: i64 = row.get(0);
         // Ids start anew in a restored or new database, and the server would take such a message for a repetition.
         let message_id = format!("{schema}-{id}-{}", row.get::<i64, _>(3));
-        match bus.publish_stored(row.get(1), &message_id, row.get(2)).await {
+        match bus.publish_stored(row.get(1), &message_id, row.get(4), row.get(2)).await {
             Ok(()) => {}
             // No retry can send it, and those behind it must not wait for it.
             Err(error @ BusError::TooLarge { .. }) => {

@@ -84,11 +84,37 @@ pub async fn serve(platform: &Platform, routes: Routes) -> Result<(), ServeError
 }
 
 fn server_span(request: &http::Request<()>) -> tracing::Span {
-    let span = tracing::info_span!("rpc", path = %request.uri().path());
-    let context = opentelemetry::global::get_text_map_propagator(|p| p.extract(&HttpHeaders(request.headers())));
+    let path = request.uri().path();
+    // Probes come every few seconds and are about nothing.
+    if path.starts_with("/grpc.health.") {
+        return tracing::Span::none();
+    }
+    let span = tracing::info_span!("rpc", path);
+    adopt(&span, request.headers());
+    span
+}
+
+/// Makes a span the child of the context in a request's headers, if they carry one.
+pub fn adopt(span: &tracing::Span, headers: &http::HeaderMap) {
+    let context = opentelemetry::global::get_text_map_propagator(|p| p.extract(&HttpHeaders(headers)));
     // Fails only when the span is disabled by the filter.
     let _ = span.set_parent(context);
-    span
+}
+
+/// Writes the current span's context into a request's headers, in the place of any that is there.
+pub fn inject(headers: &mut http::HeaderMap) {
+    let context = tracing::Span::current().context();
+    opentelemetry::global::get_text_map_propagator(|p| p.inject_context(&context, &mut HttpHeadersMut(headers)));
+}
+
+struct HttpHeadersMut<'a>(&'a mut http::HeaderMap);
+
+impl Injector for HttpHeadersMut<'_> {
+    fn set(&mut self, key: &str, value: String) {
+        if let (Ok(key), Ok(value)) = (http::HeaderName::try_from(key), http::HeaderValue::try_from(value)) {
+            self.0.insert(key, value);
+        }
+    }
 }
 
 struct HttpHeaders<'a>(&'a http::HeaderMap);

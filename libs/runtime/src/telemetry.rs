@@ -1,21 +1,28 @@
-//! Logs to standard error and, where an endpoint is named, traces and metrics over OTLP.
+//! Logs to standard error and, where an endpoint is named, traces, metrics and logs over OTLP.
 
 use std::io::IsTerminal;
 
 use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
 use opentelemetry_otlp::WithExportConfig;
 use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::logs::SdkLoggerProvider;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
+
+/// Targets of whoever carries telemetry away.
+const EXPORTERS: [&str; 5] = ["opentelemetry", "tonic", "h2", "hyper", "tower"];
 
 /// Flushes what is left when dropped.
 pub struct Telemetry {
     provider: Option<SdkTracerProvider>,
     meters: Option<SdkMeterProvider>,
+    logs: Option<SdkLoggerProvider>,
 }
 
 impl Drop for Telemetry {
@@ -26,6 +33,9 @@ impl Drop for Telemetry {
         }
         if let Some(meters) = self.meters.take() {
             let _ = meters.shutdown();
+        }
+        if let Some(logs) = self.logs.take() {
+            let _ = logs.shutdown();
         }
     }
 }
@@ -40,18 +50,33 @@ pub fn init(service: &'static str, otlp_endpoint: Option<&str>) -> Telemetry {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false);
-    let logs = if json { format.json().boxed() } else { format.compact().boxed() };
+    let format = if json { format.json().boxed() } else { format.compact().boxed() };
     let provider = otlp_endpoint.and_then(|endpoint| tracer_provider(service, endpoint));
     let traces = provider
         .as_ref()
         .map(|p| tracing_opentelemetry::layer().with_tracer(p.tracer("syncline")));
+    let logger = otlp_endpoint.and_then(|endpoint| logger_provider(service, endpoint));
+    let sent = logger.as_ref().map(|provider| {
+        // What the exporter says of its own sending would be sent, and said again.
+        let others = filter_fn(|metadata| !EXPORTERS.iter().any(|target| metadata.target().starts_with(target)));
+        OpenTelemetryTracingBridge::new(provider).with_filter(others)
+    });
     // Fails only when a subscriber is set already, as in tests that start several services.
-    let _ = tracing_subscriber::registry().with(filter).with(logs).with(traces).try_init();
+    let _ = tracing_subscriber::registry()
+        .with(filter)
+        .with(format)
+        .with(traces)
+        .with(sent)
+        .try_init();
     let meters = otlp_endpoint.and_then(|endpoint| meter_provider(service, endpoint));
     if let Some(meters) = &meters {
         opentelemetry::global::set_meter_provider(meters.clone());
     }
-    Telemetry { provider, meters }
+    Telemetry {
+        provider,
+        meters,
+        logs: logger,
+    }
 }
 
 /// Sends what was counted at OpenTelemetry's own interval (`OTEL_METRIC_EXPORT_INTERVAL`, a minute unless set).
@@ -79,6 +104,21 @@ fn tracer_provider(service: &'static str, endpoint: &str) -> Option<SdkTracerPro
     let resource = Resource::builder().with_service_name(format!("syncline-{service}")).build();
     Some(
         SdkTracerProvider::builder()
+            .with_batch_exporter(exporter)
+            .with_resource(resource)
+            .build(),
+    )
+}
+
+fn logger_provider(service: &'static str, endpoint: &str) -> Option<SdkLoggerProvider> {
+    let exporter = opentelemetry_otlp::LogExporter::builder()
+        .with_tonic()
+        .with_endpoint(endpoint)
+        .build()
+        .ok()?;
+    let resource = Resource::builder().with_service_name(format!("syncline-{service}")).build();
+    Some(
+        SdkLoggerProvider::builder()
             .with_batch_exporter(exporter)
             .with_resource(resource)
             .build(),

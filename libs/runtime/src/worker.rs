@@ -158,7 +158,7 @@ pub async fn run(platform: &Platform, stage: Arc<dyn Stage>, slots: usize) -> Re
                 };
                 match Lease::take(&platform.db, task.clone(), &platform.instance).await {
                     Ok(Take::Taken(lease)) => {
-                        let span = tracing::info_span!(parent: None, "work", %task, epoch = lease.epoch);
+                        let span = tracing::info_span!(parent: None, "work", run = %task.run, %task, epoch = lease.epoch);
                         span.follows_from(tracing::Span::current());
                         tokio::spawn(
                             async move {

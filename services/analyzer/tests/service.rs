@@ -37,8 +37,9 @@ use syncline_wire::event::RunEvent;
 use syncline_wire::event::run_event::Fact;
 use syncline_wire::run::run_service_server::{RunService, RunServiceServer};
 use syncline_wire::run::{
-    ApproveRunRequest, ApproveRunResponse, CancelRunRequest, CancelRunResponse, GetRunRequest, GetRunResponse, ListRunsRequest,
-    ListRunsResponse, PauseRunRequest, PauseRunResponse, ResumeRunRequest, ResumeRunResponse, Run, SubmitRunRequest, SubmitRunResponse,
+    ApproveRunRequest, ApproveRunResponse, CancelRunRequest, CancelRunResponse, ExplainRunRequest, ExplainRunResponse, GetRunRequest,
+    GetRunResponse, ListRunsRequest, ListRunsResponse, PauseRunRequest, PauseRunResponse, ResumeRunRequest, ResumeRunResponse, Run,
+    SubmitRunRequest, SubmitRunResponse,
 };
 use syncline_wire::status::{code_of, status};
 use syncline_wire::sync::sync_service_server::{SyncService, SyncServiceServer};
@@ -197,6 +198,10 @@ impl RunService for Coordinator {
     async fn submit_run(&self, _: Request<SubmitRunRequest>) -> Result<Response<SubmitRunResponse>, Status> {
         Err(Status::unimplemented(""))
     }
+    async fn explain_run(&self, _: Request<ExplainRunRequest>) -> Result<Response<ExplainRunResponse>, Status> {
+        Err(Status::unimplemented("not asked here"))
+    }
+
     async fn list_runs(&self, _: Request<ListRunsRequest>) -> Result<Response<ListRunsResponse>, Status> {
         Err(Status::unimplemented(""))
     }

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use chrono::Utc;
+use syncline_domain::run::explain::StageAnswer;
 use syncline_domain::run::{Event, Life, Status};
 use syncline_domain::{ObjectName, RunId, TenantId};
 use syncline_runtime::rpc::with_trace;
@@ -42,6 +43,12 @@ async fn measure(platform: &Platform) {
         #[allow(clippy::cast_precision_loss, reason = "a gauge")]
         metrics::set(metrics::BUS_MESSAGES, messages as f64, &label);
         metrics::set(metrics::BUS_OLDEST, age, &label);
+    }
+    for (stage, messages, age) in platform.bus.queues().await {
+        let label = [("stage", stage)];
+        #[allow(clippy::cast_precision_loss, reason = "a gauge")]
+        metrics::set(metrics::BUS_LAG, messages as f64, &label);
+        metrics::set(metrics::BUS_QUEUE_AGE, age, &label);
     }
     if let Ok(counts) = store::run_counts(&platform.db).await {
         for status in Status::ALL.into_iter().filter(|s| !s.is_terminal()) {
@@ -123,6 +130,16 @@ fn stages(platform: &Platform) -> [Channel; 3] {
         platform.peers.masker.clone(),
         platform.peers.loader.clone(),
     ]
+}
+
+/// What the stages say of a run, for people: whoever does not answer is named.
+pub async fn stage_answers(platform: &Platform, run: &str) -> Vec<StageAnswer> {
+    let named = ["extractor", "masker", "loader"].into_iter().zip(stages(platform));
+    let asked = named.map(|(stage, channel)| async move {
+        let counts = ask(channel, run).await.map(|a| (a.live_leases, a.unsettled_claims));
+        StageAnswer { stage, counts }
+    });
+    futures::future::join_all(asked).await
 }
 
 /// Every stage's answer, or none if one is missing.

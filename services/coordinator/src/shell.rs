@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::Utc;
 use sqlx::PgConnection;
-use syncline_bus::{Handled, subjects};
+use syncline_bus::{Handled, subjects, trace};
 use syncline_domain::run::{Applied, Effect, Event, Failure, Illegal, Outline, RunState, Step, next};
 use syncline_domain::{ErrorCode, ObjectName, RunId, TenantId};
 use syncline_runtime::{Platform, outbox, worker};
@@ -12,6 +12,7 @@ use syncline_wire::event::run_event::Fact;
 use syncline_wire::event::{RunEvent, StatusChanged};
 use syncline_wire::stage::Invitation;
 use thiserror::Error;
+use tracing::{Instrument as _, Span};
 
 use crate::store::{self, RunRow};
 
@@ -54,13 +55,22 @@ pub async fn apply(platform: &Platform, run: &str, event: &Event) -> Result<RunR
                 return Err(ApplyError::Database(sqlx::Error::RowNotFound));
             }
             row.state = *state;
+            let span = control_span(&row, event);
             for effect in effects {
-                emit(&mut tx, &row, effect).await?;
+                emit(&mut tx, &row, effect).instrument(span.clone()).await?;
             }
         }
     }
     tx.commit().await?;
     Ok(row)
+}
+
+/// A step of the run's control flow, which is one trace from submit on; linked to whatever brought the event.
+fn control_span(row: &RunRow, event: &Event) -> Span {
+    let span = tracing::info_span!("control", run = %row.id, event = event.name(), status = %row.state.status());
+    trace::go_on(&span, row.trace.as_deref());
+    span.follows_from(Span::current());
+    span
 }
 
 async fn emit(tx: &mut PgConnection, row: &RunRow, effect: Effect) -> Result<(), ApplyError> {
@@ -160,6 +170,7 @@ fn read(fact: Fact) -> Option<Event> {
         Fact::StepYielded(yielded) => Some(Event::StepYielded {
             object: ObjectName::new(yielded.object).ok()?,
             step: yielded.step.parse::<Step>().ok()?,
+            reason: yielded.reason,
         }),
         Fact::StepFailed(failed) => {
             let failure = failure(

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgExecutor, Row};
+use syncline_bus::trace;
 use syncline_domain::run::RunState;
 
 /// A stored version of a sync.
@@ -89,6 +90,8 @@ pub struct RunRow {
     pub state: RunState,
     pub submitted_at: DateTime<Utc>,
     pub finished_at: Option<DateTime<Utc>>,
+    /// The trace of its control flow.
+    pub trace: Option<String>,
 }
 
 fn run_row(row: &PgRow) -> RunRow {
@@ -103,10 +106,11 @@ fn run_row(row: &PgRow) -> RunRow {
         finished_at: row.get(6),
         source: row.get(7),
         target: row.get(8),
+        trace: row.get(9),
     }
 }
 
-const RUN: &str = "select id, tenant, sync, sync_version, state, submitted_at, finished_at, source, target from run";
+const RUN: &str = "select id, tenant, sync, sync_version, state, submitted_at, finished_at, source, target, trace from run";
 
 pub async fn run_get(db: impl PgExecutor<'_>, tenant: &str, id: &str) -> Result<Option<RunRow>, sqlx::Error> {
     let sql = format!("{RUN} where tenant = $1 and id = $2");
@@ -182,8 +186,8 @@ pub async fn run_insert(
     state: &RunState,
 ) -> Result<bool, sqlx::Error> {
     let done = sqlx::query(
-        "insert into run (id, tenant, sync, sync_version, source, target, idempotency_key, state, version, status)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) on conflict do nothing",
+        "insert into run (id, tenant, sync, sync_version, source, target, idempotency_key, state, version, status, trace)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) on conflict do nothing",
     )
     .bind(id)
     .bind(tenant)
@@ -195,6 +199,7 @@ pub async fn run_insert(
     .bind(Json(state))
     .bind(i64::try_from(state.version).unwrap_or(i64::MAX))
     .bind(state.status().as_str())
+    .bind(trace::current())
     .execute(tx)
     .await?;
     Ok(done.rows_affected() == 1)

@@ -96,7 +96,7 @@ async fn facts_that_fit_no_run_are_dropped_and_change_nothing() {
         (id.as_str(), done("Account", "clear")),
         (id.as_str(), done("Account", "dance")),
         (id.as_str(), done("no such name!", "extract")),
-        (id.as_str(), yielded("Account", "verify")),
+        (id.as_str(), yielded("Account", "verify", "no room")),
         (id.as_str(), Fact::StageTotals(StageTotals::default())),
     ] {
         assert_eq!(desk.tell(run, fact.clone()).await, Handled::Done, "{fact:?}");

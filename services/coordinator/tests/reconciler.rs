@@ -57,7 +57,7 @@ async fn a_step_that_yielded_is_invited_soon() {
     let desk = Desk::start().await;
     let id = desk.running().await;
     for _ in 0..2 {
-        desk.tell(&id, yielded("Account", "extract")).await;
+        desk.tell(&id, yielded("Account", "extract", "no room")).await;
     }
     desk.pass_time().await;
     round(&desk, false).await;

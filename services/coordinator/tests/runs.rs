@@ -3,12 +3,13 @@
 
 mod desk;
 
-use desk::{Desk, done, planned, yaml};
+use desk::{Desk, done, planned, yaml, yielded};
 use syncline_domain::ErrorCode;
 use syncline_wire::run::run_control_service_server::RunControlService;
 use syncline_wire::run::run_service_server::RunService;
 use syncline_wire::run::{
-    ApproveRunRequest, CancelRunRequest, GetIntentRequest, GetRunRequest, Intent, ListRunsRequest, PauseRunRequest, ResumeRunRequest,
+    ApproveRunRequest, CancelRunRequest, ExplainRunRequest, GetIntentRequest, GetRunRequest, Intent, ListRunsRequest, PauseRunRequest,
+    ResumeRunRequest,
 };
 use syncline_wire::status::code_of;
 use tonic::{Code, Request};
@@ -197,4 +198,30 @@ async fn lists_are_paged_newest_first_and_filtered_by_sync() {
         let status = list(sync, 2, token.to_owned()).await.unwrap_err();
         assert_eq!(status.code(), tonic::Code::InvalidArgument, "{token}");
     }
+}
+
+#[tokio::test]
+async fn an_explanation_says_what_a_run_waits_for_and_what_would_help() {
+    let desk = Desk::start().await;
+    let id = desk.running().await;
+    let explain = async || {
+        let request = ExplainRunRequest { id: id.clone() };
+        desk.runs.explain_run(Request::new(request)).await.unwrap().into_inner()
+    };
+    // No stage runs here: each is named, before what waits for its turn.
+    let answer = explain().await;
+    assert_eq!((answer.status.as_str(), answer.waits[0].on.as_str()), ("extracting", "service"));
+    assert!(answer.waits[0].what.contains("does not answer") && answer.waits[0].since.is_some());
+    desk.tell(&id, yielded("Account", "extract", "LIMITS_API_DAILY_001: no calls are left"))
+        .await;
+    let answer = explain().await;
+    let limited = answer.waits.iter().find(|w| w.on == "condition").unwrap();
+    assert_eq!((limited.object.as_str(), limited.step.as_str()), ("Account", "extract"));
+    assert_eq!(limited.remedy, ErrorCode::DailyApiLimit.entry().remedy);
+
+    cancel(&desk, &id).await;
+    assert!(explain().await.waits.iter().all(|w| w.object.is_empty()));
+    let unknown = ExplainRunRequest { id: "r-none".into() };
+    let status = desk.runs.explain_run(Request::new(unknown)).await.unwrap_err();
+    assert_eq!(code_of(&status), Some(ErrorCode::SyncUnknown));
 }

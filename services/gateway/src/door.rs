@@ -15,11 +15,12 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use syncline_domain::ErrorCode;
 use syncline_domain::audit::Entry;
-use syncline_runtime::metrics;
+use syncline_runtime::{metrics, rpc};
 use syncline_wire::caller::{CONNECTIONS_KEY, Caller, ROLE_KEY, SUBJECT_KEY};
 use syncline_wire::status::{CODE_KEY, retry_after, status};
 use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
 use tonic::{Code, Status};
+use tracing::{Instrument as _, Span};
 
 use crate::Gateway;
 use crate::audit::{Later, Unrecorded};
@@ -72,8 +73,21 @@ impl About {
 }
 
 /// Lets nobody pass who may not, and nothing unrecorded.
-pub async fn pass(State(gateway): State<Arc<Gateway>>, mut request: Request, next: Next) -> Response {
+pub async fn pass(State(gateway): State<Arc<Gateway>>, request: Request, next: Next) -> Response {
     let id = uuid::Uuid::now_v7().simple().to_string();
+    // Only what stands in the table is worth a span, and its path is bounded.
+    let span = match route(request.uri().path()) {
+        Route::Method(service, method) => {
+            let span = tracing::info_span!("request", method = format!("{}/{}", service.name, method.name), request = id);
+            rpc::adopt(&span, request.headers());
+            span
+        }
+        _ => Span::none(),
+    };
+    decide(gateway, id, request, next).instrument(span).await
+}
+
+async fn decide(gateway: Arc<Gateway>, id: String, mut request: Request, next: Next) -> Response {
     let mut about = About {
         request: id.clone(),
         address: address(&request),

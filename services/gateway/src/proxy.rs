@@ -8,6 +8,7 @@ use axum::response::Response;
 use http::header::{AUTHORIZATION, CONNECTION, HOST, HeaderName, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use syncline_domain::ErrorCode;
+use syncline_runtime::rpc;
 use syncline_wire::status::status;
 use tonic::Status;
 use tonic::transport::Channel;
@@ -97,8 +98,8 @@ async fn call(
     channel.oneshot(request).await
 }
 
-/// The request as the peer shall see it: same path and metadata, without what was meant for the gateway. Trace context
-/// passes as it is.
+/// The request as the peer shall see it: same path and metadata, without what was meant for the gateway, in the trace of this
+/// request.
 fn outbound(request: Request) -> http::Request<tonic::body::Body> {
     let (mut parts, body) = request.into_parts();
     strip_hop_by_hop(&mut parts.headers);
@@ -111,6 +112,7 @@ fn outbound(request: Request) -> http::Request<tonic::body::Body> {
     *forwarded.uri_mut() = parts.uri;
     *forwarded.version_mut() = Version::HTTP_2;
     *forwarded.headers_mut() = parts.headers;
+    rpc::inject(forwarded.headers_mut());
     forwarded
 }
 

@@ -103,6 +103,7 @@ pub const SERVICES: &[Service] = &[
             changes("SubmitRun", Operator),
             reads("GetRun", Viewer),
             reads("ListRuns", Viewer),
+            reads("ExplainRun", Viewer),
             changes("ApproveRun", Operator),
             changes("PauseRun", Operator),
             changes("ResumeRun", Operator),

@@ -16,6 +16,7 @@ use syncline_runtime::worker::{Stage, Work};
 use syncline_runtime::{Outcome, Platform, StageError, outbox};
 use syncline_wire::event::run_event::Fact;
 use syncline_wire::event::{MaskTotals, StageTotals};
+use tracing::Instrument as _;
 
 use crate::masking::{FieldCount, Masking};
 use crate::note::{Note, RawNote};
@@ -198,7 +199,8 @@ async fn handle(context: &Arc<Context>, group: Vec<Delivery>, failure: &mut Opti
     let count = group.len();
     let mut handled = Vec::with_capacity(count);
     for delivery in group {
-        match one(context, delivery).await {
+        let span = delivery.span.clone();
+        match one(context, delivery).instrument(span).await {
             Ok(Step::Handled(outcome)) => handled.push(outcome),
             Ok(Step::Out(outcome)) => {
                 *failure = Some(Ok(outcome));
@@ -350,6 +352,13 @@ impl Context {
             }
         }
         tx.commit().await?;
+        for count in clean.counts.iter().filter(|c| c.masked > 0) {
+            metrics::count(
+                metrics::MASKED_VALUES,
+                count.masked.unsigned_abs(),
+                &[("strategy", &count.strategy)],
+            );
+        }
         metrics::count(metrics::STAGE_RECORDS, clean.records, &[("stage", "masker")]);
         metrics::count(metrics::STAGE_SIZE, bytes, &[("stage", "masker")]);
         Ok(())

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use sqlx::PgPool;
+use syncline_bus::trace;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -30,10 +31,16 @@ pub(crate) async fn close_when_quiet(db: PgPool, news: &Notify, shutdown: Cancel
         }
         let closed = async { store::runs_close(&mut *db.acquire().await?, QUIET_MS).await };
         match closed.await {
-            Ok(0) => failing = false,
-            Ok(_) => {
+            Ok(runs) => {
                 failing = false;
-                news.notify_waiters();
+                for (run, status, trace) in &runs {
+                    let span = tracing::info_span!("report", run, status);
+                    trace::go_on(&span, trace.as_deref());
+                    span.in_scope(|| tracing::info!(run, status, "the books of a run are closed"));
+                }
+                if !runs.is_empty() {
+                    news.notify_waiters();
+                }
             }
             Err(error) => {
                 if !failing {

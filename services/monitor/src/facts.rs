@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use prost::Message as _;
 use serde::Deserialize;
 use sqlx::{Connection as _, PgConnection};
+use syncline_bus::trace;
 use syncline_domain::run::Status;
 use syncline_wire::event::RunEvent;
 use syncline_wire::event::run_event::Fact;
@@ -81,7 +82,7 @@ async fn apply(db: &mut PgConnection, key: Key<'_>, at: DateTime<Utc>, fact: &Fa
         Fact::StepFailed(step) => store::step_failed(db, key, at, step).await?,
         Fact::StatusChanged(status) => {
             let terminal = status.status.parse::<Status>().is_ok_and(Status::is_terminal);
-            store::status_put(db, key, at, terminal, status).await?;
+            store::status_put(db, key, at, terminal, trace::current().as_deref(), status).await?;
             if terminal {
                 return Ok(Recorded::Ended);
             }

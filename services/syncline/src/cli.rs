@@ -206,6 +206,8 @@ pub struct Runs {
 pub enum RunsCommand {
     /// Where a run stands
     Show { run: String },
+    /// What a run waits for, since when, and what would help
+    Explain { run: String },
     /// Follow a run to its end
     Watch { run: String },
     /// Cancel a run

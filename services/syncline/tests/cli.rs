@@ -23,8 +23,9 @@ use syncline_wire::monitor::{
 };
 use syncline_wire::run::run_service_server::{RunService, RunServiceServer};
 use syncline_wire::run::{
-    ApproveRunRequest, ApproveRunResponse, CancelRunRequest, CancelRunResponse, GetRunRequest, GetRunResponse, ListRunsRequest,
-    ListRunsResponse, PauseRunRequest, PauseRunResponse, ResumeRunRequest, ResumeRunResponse, Run, SubmitRunRequest, SubmitRunResponse,
+    ApproveRunRequest, ApproveRunResponse, CancelRunRequest, CancelRunResponse, ExplainRunRequest, ExplainRunResponse, GetRunRequest,
+    GetRunResponse, ListRunsRequest, ListRunsResponse, PauseRunRequest, PauseRunResponse, ResumeRunRequest, ResumeRunResponse, Run,
+    SubmitRunRequest, SubmitRunResponse,
 };
 use syncline_wire::status::status;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -73,6 +74,10 @@ impl RunService for Script {
             run: Some(run_named(&request.into_inner().id)),
         }))
     }
+    async fn explain_run(&self, _: Request<ExplainRunRequest>) -> Result<Response<ExplainRunResponse>, Status> {
+        Err(Status::unimplemented("not asked here"))
+    }
+
     async fn list_runs(&self, request: Request<ListRunsRequest>) -> Result<Response<ListRunsResponse>, Status> {
         let mut runs = vec![run_named("r-completed"), run_named("r-failed")];
         runs.truncate(request.into_inner().page_size as usize);

@@ -42,7 +42,8 @@ pub struct Door {
 }
 
 impl Door {
-    pub(crate) fn new(url: &str, token: &str) -> Self {
+    #[must_use]
+    pub fn new(url: &str, token: &str) -> Self {
         let channel = Endpoint::from_shared(url.to_owned()).expect("an address").connect_lazy();
         let bearer = format!("Bearer {token}").parse().expect("a plain token");
         Self {

@@ -19,5 +19,5 @@ mod world;
 pub use door::Door;
 pub use nats::PrivateNats;
 pub use org::SimulatedOrg;
-pub use stack::{Outlets, Stack, configuration};
+pub use stack::{Outlets, Stack, configuration, make_keys, port_block};
 pub use world::{RUN_WAIT, World, assert_balanced, object};

@@ -193,7 +193,8 @@ pub fn configuration(service: &'static str, nats_url: &str, database_url: &str, 
     .expect("a complete environment")
 }
 
-fn make_keys(dir: &Path) {
+/// Every key of an installation, in files.
+pub fn make_keys(dir: &Path) {
     for name in KEY_NAMES {
         let text = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
         std::fs::write(dir.join(name), text).expect("the temporary directory is writable");
@@ -201,7 +202,7 @@ fn make_keys(dir: &Path) {
 }
 
 /// A block of free ports; whoever holds its guard owns it among all stacks of the machine.
-fn port_block() -> (TcpListener, u16) {
+pub fn port_block() -> (TcpListener, u16) {
     let span = usize::from(BLOCKS.end - BLOCKS.start);
     let first = usize::try_from(uuid::Uuid::new_v4().as_u128() % span as u128).expect("smaller than the span");
     for step in 0..span {

@@ -9,6 +9,7 @@
 //!
 //! Only loading is gated, per object, by its parents; extraction and transformation never wait for another object.
 
+pub mod explain;
 mod state;
 mod step;
 
@@ -49,6 +50,8 @@ pub enum Event {
     StepYielded {
         object: ObjectName,
         step: Step,
+        /// What it waited for.
+        reason: String,
     },
     /// Something that no retry can save; stops the run.
     StepFailed {
@@ -111,7 +114,7 @@ pub fn next(state: &RunState, event: &Event) -> Result<Applied, Illegal> {
         Event::PlanBuilt { outline, fatal } => new.plan_built(outline, fatal.as_ref())?,
         Event::Approved => new.approved()?,
         Event::StepDone { object, step, with_errors } => new.step_done(object, *step, *with_errors)?,
-        Event::StepYielded { object, step } => new.step_yielded(object, *step),
+        Event::StepYielded { object, step, reason } => new.step_yielded(object, *step, reason),
         Event::StepFailed { failure, .. } => new.step_failed(failure)?,
         Event::PauseRequested => new.pause()?,
         Event::ResumeRequested => new.resume()?,

@@ -10,6 +10,9 @@ use super::{Effect, Illegal, REINVITE_MS_MAX, REINVITE_MS_MIN, TASKS_PER_STAGE_M
 use crate::catalogue::ErrorCode;
 use crate::{ObjectName, catalogue};
 
+/// A reason to wait is cut to this length.
+const REASON_CHARS_MAX: usize = 300;
+
 /// The public name of where a run stands: the earliest unfinished stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -160,7 +163,7 @@ pub struct ObjectOutline {
 }
 
 /// How far a step has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "at", rename_all = "snake_case")]
 pub enum StepProgress {
     Open,
@@ -169,6 +172,12 @@ pub enum StepProgress {
         at_ms: u64,
         attempts: u32,
         yielded: bool,
+        /// When it was invited first; 0 in states of earlier releases.
+        #[serde(default)]
+        since_ms: u64,
+        /// What it last gave the lease back for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
     },
     Done,
 }
@@ -322,16 +331,19 @@ impl RunState {
         }
     }
 
-    pub(super) fn step_yielded(&mut self, object: &ObjectName, step: Step) -> bool {
+    pub(super) fn step_yielded(&mut self, object: &ObjectName, step: Step, why: &str) -> bool {
         let progress = self
             .objects
             .iter_mut()
             .find(|o| o.name == *object)
             .and_then(|o| o.steps.get_mut(&step));
         match progress {
-            Some(StepProgress::Invited { attempts, yielded, .. }) if !*yielded => {
+            Some(StepProgress::Invited {
+                attempts, yielded, reason, ..
+            }) if !*yielded => {
                 *yielded = true;
                 *attempts = 0;
+                *reason = Some(why.chars().take(REASON_CHARS_MAX).collect());
                 true
             }
             _ => false,
@@ -457,9 +469,14 @@ impl RunState {
                     break;
                 }
                 let Some(object) = self.objects.get_mut(index) else { continue };
-                let attempts = match object.steps.get(&step) {
-                    Some(StepProgress::Invited { attempts, .. }) => attempts + 1,
-                    _ => 1,
+                let (attempts, since_ms, reason) = match object.steps.remove(&step) {
+                    Some(StepProgress::Invited {
+                        attempts,
+                        since_ms,
+                        reason,
+                        ..
+                    }) => (attempts + 1, since_ms, reason),
+                    _ => (1, now_ms, None),
                 };
                 object.steps.insert(
                     step,
@@ -467,6 +484,8 @@ impl RunState {
                         at_ms: now_ms,
                         attempts,
                         yielded: false,
+                        since_ms,
+                        reason,
                     },
                 );
                 effects.push(Effect::Invite {
@@ -486,7 +505,7 @@ impl RunState {
         steps
             .filter(|(step, progress)| {
                 step.stage() == stage
-                    && matches!(progress, StepProgress::Invited { at_ms, attempts, yielded: false } if !due(now_ms, *at_ms, *attempts))
+                    && matches!(progress, StepProgress::Invited { at_ms, attempts, yielded: false, .. } if !due(now_ms, *at_ms, *attempts))
             })
             .count()
     }
@@ -511,24 +530,31 @@ impl RunState {
         found.into_iter().map(|(_, index, step)| (index, step)).collect()
     }
 
-    fn all_done(&self, names: &[ObjectName], step: Step) -> bool {
-        names
-            .iter()
-            .all(|n| self.objects.iter().find(|o| o.name == *n).is_none_or(|o| o.done(step)))
+    fn ready(&self, object: &ObjectState, step: Step) -> bool {
+        self.blockers(object, step).next().is_none()
     }
 
-    fn ready(&self, object: &ObjectState, step: Step) -> bool {
-        let mut children = self.objects.iter().filter(|o| o.parents.contains(&object.name));
+    /// Steps that have to be done before this one may begin.
+    pub(super) fn blockers<'a>(&'a self, object: &'a ObjectState, step: Step) -> Box<dyn Iterator<Item = (&'a ObjectName, Step)> + 'a> {
+        let everyone = |step: Step| self.objects.iter().filter(move |o| !o.done(step)).map(move |o| (&o.name, step));
+        let among = |names: &'a [ObjectName], step: Step| everyone(step).filter(move |(name, _)| names.contains(name));
+        let children = |step: Step| {
+            let of_this = move |o: &&ObjectState| o.parents.contains(&object.name) && !o.done(step);
+            self.objects.iter().filter(of_this).map(move |o| (&o.name, step))
+        };
+        let own = |step: Step| (!object.done(step)).then_some((&object.name, step)).into_iter();
         match step {
-            Step::Extract | Step::Transform => true,
-            Step::Clear => children.all(|c| c.done(Step::Clear)),
-            Step::LoadPass1 => self.objects.iter().all(|o| o.done(Step::Clear)) && self.all_done(&object.parents, Step::LoadPass1),
-            Step::LoadPass2 => object.done(Step::LoadPass1) && self.all_done(&object.deferred_parents, Step::LoadPass1),
-            Step::Orphans => {
-                self.objects.iter().all(|o| o.done(Step::LoadPass1) && o.done(Step::LoadPass2)) && children.all(|c| c.done(Step::Orphans))
-            }
-            Step::LoadPass3 => object.done(Step::LoadPass1) && object.done(Step::LoadPass2) && object.done(Step::Orphans),
-            Step::Verify => object.done(Step::LoadPass3),
+            Step::Extract | Step::Transform => Box::new(std::iter::empty()),
+            Step::Clear => Box::new(children(Step::Clear)),
+            Step::LoadPass1 => Box::new(everyone(Step::Clear).chain(among(&object.parents, Step::LoadPass1))),
+            Step::LoadPass2 => Box::new(own(Step::LoadPass1).chain(among(&object.deferred_parents, Step::LoadPass1))),
+            Step::Orphans => Box::new(
+                everyone(Step::LoadPass1)
+                    .chain(everyone(Step::LoadPass2))
+                    .chain(children(Step::Orphans)),
+            ),
+            Step::LoadPass3 => Box::new(own(Step::LoadPass1).chain(own(Step::LoadPass2)).chain(own(Step::Orphans))),
+            Step::Verify => Box::new(own(Step::LoadPass3)),
         }
     }
 }

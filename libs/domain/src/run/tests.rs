@@ -103,6 +103,7 @@ fn every_event() -> Vec<Event> {
         Event::StepYielded {
             object: name("Account"),
             step: Step::Extract,
+            reason: "LIMITS_API_DAILY_001: no calls left".into(),
         },
         Event::StepFailed {
             object: None,
@@ -222,6 +223,7 @@ fn a_worker_that_had_to_wait_is_invited_again_soon() {
         &Event::StepYielded {
             object: name("Account"),
             step: Step::Extract,
+            reason: "LIMITS_API_DAILY_001: no calls left".into(),
         },
     )
     .0;
@@ -305,7 +307,11 @@ proptest! {
                         Some((2, at)) => {
                             let at = usize::from(at) % (inbox.len() + 1);
                             inbox.insert(at, Event::StepDone { object: object.clone(), step, with_errors: false });
-                            inbox.push(Event::StepYielded { object, step });
+                            inbox.push(Event::StepYielded {
+                                object,
+                                step,
+                                reason: "room".into(),
+                            });
                         }
                         _ => inbox.push(Event::StepDone { object, step, with_errors: false }),
                     }
@@ -317,4 +323,84 @@ proptest! {
         }
         prop_assert_eq!(state.status(), Status::Completed);
     }
+}
+
+#[test]
+fn every_life_that_waits_says_for_what_and_what_would_help() {
+    use super::explain::{StageAnswer, explain};
+    let answers = ["extractor", "masker", "loader"].map(|stage| StageAnswer {
+        stage,
+        counts: Some((1, 0)),
+    });
+    for state in every_life() {
+        let waits = explain(&state, "r-1", &answers);
+        assert_eq!(waits.is_empty(), state.life.is_terminal(), "{:?}", state.life);
+        for wait in waits {
+            assert!(!wait.what.is_empty() && !wait.remedy.is_empty(), "{wait:?}");
+        }
+    }
+}
+
+#[test]
+fn an_explanation_tells_who_works_who_waits_and_for_whom() {
+    use super::explain::{On, StageAnswer, explain};
+    let answers = |extractor| {
+        [("extractor", extractor), ("masker", Some((1, 0))), ("loader", Some((0, 0)))].map(|(stage, counts)| StageAnswer { stage, counts })
+    };
+    let (planned, _) = apply(
+        &RunState::new(),
+        &Event::PlanBuilt {
+            outline: outline(),
+            fatal: None,
+        },
+    );
+    let (mut state, _) = apply(&planned, &Event::Tick { now_ms: 5_000 });
+    let of = |waits: &[super::explain::Wait], object: &str, step: Step| {
+        let found = waits.iter().find(|w| w.object == Some(name(object)) && w.step == Some(step));
+        found.unwrap_or_else(|| panic!("nothing about {object} {step}: {waits:?}")).clone()
+    };
+    let waits = explain(&state, "r-1", &answers(Some((1, 0))));
+    let extract = of(&waits, "Account", Step::Extract);
+    assert_eq!((extract.on, extract.since_ms), (On::Work, Some(5_000)));
+    let case = of(&waits, "Case", Step::LoadPass1);
+    assert_eq!(case.on, On::Step);
+    assert_eq!(case.what, "load_pass_1 of Account, Contact");
+
+    // A stage that is away is named before anything else.
+    let waits = explain(&state, "r-1", &answers(None));
+    assert_eq!(waits[0].on, On::Service);
+    assert!(of(&waits, "Account", Step::Extract).what.contains("extractor"));
+
+    // Nobody takes the task: after some invitations that is said, with the time of the first one.
+    for second in 5..60 {
+        state = apply(&state, &Event::Tick { now_ms: second * 1_000 }).0;
+    }
+    let unheard = of(&explain(&state, "r-1", &answers(Some((0, 0)))), "Account", Step::Extract);
+    assert_eq!((unheard.on, unheard.since_ms), (On::Service, Some(5_000)));
+    assert!(unheard.what.contains("nobody took the task"), "{}", unheard.what);
+
+    // A reason to wait stands first with the catalogue's remedy.
+    state = apply(
+        &state,
+        &Event::StepYielded {
+            object: name("Account"),
+            step: Step::Extract,
+            reason: format!("LIMITS_API_DAILY_001: {}", "x".repeat(1_000)),
+        },
+    )
+    .0;
+    let waits = explain(&state, "r-1", &answers(Some((0, 0))));
+    let limited = of(&waits, "Account", Step::Extract);
+    assert_eq!(limited.on, On::Condition);
+    assert_eq!(limited.remedy, ErrorCode::DailyApiLimit.entry().remedy);
+    assert!(limited.what.len() <= 300, "a reason is cut");
+}
+
+#[test]
+fn a_state_of_the_release_before_reads() {
+    let old = r#"{"version": 7, "life": {"life": "running"}, "with_errors": false, "objects": [{"name": "Account", "parents": [],
+        "deferred_parents": [], "steps": {"extract": {"at": "invited", "at_ms": 5, "attempts": 2, "yielded": true}}}]}"#;
+    let state: RunState = serde_json::from_str(old).unwrap();
+    let waits = super::explain::explain(&state, "r-1", &[]);
+    assert_eq!((waits.len(), waits[0].since_ms), (1, None));
 }

@@ -1,22 +1,22 @@
 //! Runs: submit, look at, steer.
 
-use syncline_domain::run::{Event, RunState};
+use syncline_domain::run::{Event, RunState, explain};
 use syncline_domain::{ErrorCode, RunId};
 use syncline_runtime::Platform;
 use syncline_wire::caller::note_connections;
 use syncline_wire::run::run_service_server::RunService;
 use syncline_wire::run::{
-    ApproveRunRequest, ApproveRunResponse, CancelRunRequest, CancelRunResponse, GetRunRequest, GetRunResponse, ListRunsRequest,
-    ListRunsResponse, ObjectPhase, PauseRunRequest, PauseRunResponse, ResumeRunRequest, ResumeRunResponse, Run, SubmitRunRequest,
-    SubmitRunResponse,
+    ApproveRunRequest, ApproveRunResponse, CancelRunRequest, CancelRunResponse, ExplainRunRequest, ExplainRunResponse, GetRunRequest,
+    GetRunResponse, ListRunsRequest, ListRunsResponse, ObjectPhase, PauseRunRequest, PauseRunResponse, ResumeRunRequest, ResumeRunResponse,
+    Run, SubmitRunRequest, SubmitRunResponse, Wait,
 };
 use syncline_wire::status::{invalid_field, status};
 use syncline_wire::time::to_proto;
 use tonic::{Request, Response, Status};
 
 use super::{apply_error, database, list};
-use crate::shell;
 use crate::store::{self, RunRow};
+use crate::{reconciler, shell};
 
 /// Longest idempotency key that is accepted, in bytes.
 const KEY_BYTES_MAX: usize = 200;
@@ -97,6 +97,20 @@ fn message(row: RunRow) -> Run {
         failure_message: failure.map(|f| f.message.clone()).unwrap_or_default(),
         submitted_at: Some(to_proto(row.submitted_at)),
         finished_at: row.finished_at.map(to_proto),
+    }
+}
+
+fn wait(wait: explain::Wait) -> Wait {
+    let since = wait
+        .since_ms
+        .and_then(|ms| chrono::DateTime::from_timestamp_millis(ms.cast_signed()));
+    Wait {
+        on: wait.on.as_str().to_owned(),
+        object: wait.object.map(|o| o.to_string()).unwrap_or_default(),
+        step: wait.step.map(|s| s.to_string()).unwrap_or_default(),
+        what: wait.what,
+        remedy: wait.remedy,
+        since: since.map(to_proto),
     }
 }
 
@@ -181,6 +195,24 @@ impl RunService for Runs {
         Ok(Response::new(ListRunsResponse {
             runs: rows.into_iter().map(message).collect(),
             next_page_token,
+        }))
+    }
+
+    async fn explain_run(&self, request: Request<ExplainRunRequest>) -> Result<Response<ExplainRunResponse>, Status> {
+        let row = self.find(&request.into_inner().id).await?;
+        let stages = if row.state.life.is_terminal() {
+            Vec::new()
+        } else {
+            reconciler::stage_answers(&self.platform, &row.id).await
+        };
+        let failure = row.state.failure();
+        let waits = explain::explain(&row.state, &row.id, &stages);
+        Ok(Response::new(ExplainRunResponse {
+            status: row.state.status().to_string(),
+            waits: waits.into_iter().map(wait).collect(),
+            failure_code: failure.map(|f| f.code.to_string()).unwrap_or_default(),
+            failure_message: failure.map(|f| f.message.clone()).unwrap_or_default(),
+            remedy: failure.map(|f| f.code.entry().remedy.to_owned()).unwrap_or_default(),
         }))
     }
 

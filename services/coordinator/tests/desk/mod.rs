@@ -187,11 +187,11 @@ pub fn done(object: &str, step: &str) -> Fact {
     })
 }
 
-pub fn yielded(object: &str, step: &str) -> Fact {
+pub fn yielded(object: &str, step: &str, reason: &str) -> Fact {
     Fact::StepYielded(StepYielded {
         object: object.to_owned(),
         step: step.to_owned(),
-        reason: "no room".to_owned(),
+        reason: reason.to_owned(),
     })
 }
 

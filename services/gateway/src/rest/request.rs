@@ -234,6 +234,31 @@ mod tests {
         assert_eq!((watch.run.as_str(), watch.after), ("r-1", 41));
     }
 
+    /// A call that is one whole message, or a refusal that a caller can act on: HTTP 4xx, a code of the catalogue, one line.
+    fn read_or_refused(made: Result<Request, Refused>) -> Result<(), TestCaseError> {
+        match made {
+            Ok(call) => {
+                let body = runtime().block_on(call.into_body().collect()).unwrap().to_bytes();
+                let length = u32::from_be_bytes(body[1..5].try_into().unwrap()) as usize;
+                prop_assert_eq!((body[0], length), (0, body.len() - 5));
+            }
+            Err(refused) => refused_clearly(refused)?,
+        }
+        Ok(())
+    }
+
+    fn refused_clearly(refused: Refused) -> Result<(), TestCaseError> {
+        let (http, status, _) = refused.parts();
+        prop_assert!(http.is_client_error(), "{http}");
+        prop_assert!(syncline_wire::status::code_of(&status).is_some(), "{status}");
+        let message = status.message();
+        prop_assert!(
+            !message.is_empty() && message.len() < 1_000 && !message.contains(['\n', '\r']),
+            "{message}"
+        );
+        Ok(())
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2_000))]
 
@@ -241,7 +266,7 @@ mod tests {
         #[test]
         fn no_body_breaks_the_reader(body in proptest::collection::vec(any::<u8>(), 0..300), yaml in any::<bool>()) {
             let content_type = if yaml { "application/yaml" } else { "application/json" };
-            let _ = runtime().block_on(made(Method::PUT, "/v1/syncs", content_type, body));
+            read_or_refused(runtime().block_on(made(Method::PUT, "/v1/syncs", content_type, body)))?;
         }
 
         #[test]
@@ -251,12 +276,15 @@ mod tests {
                 *place = byte;
             }
             body.truncate(cut.max(1));
-            let _ = runtime().block_on(made(Method::POST, "/v1/runs", "application/json", body));
+            read_or_refused(runtime().block_on(made(Method::POST, "/v1/runs", "application/json", body)))?;
         }
 
         #[test]
         fn no_path_breaks_the_table(path in "/v1/[ -~]{0,60}") {
-            let _ = find(&Method::GET, &path);
+            match find(&Method::GET, &path) {
+                Ok((endpoint, _)) => prop_assert_eq!(&endpoint.verb, &Method::GET),
+                Err(refused) => refused_clearly(refused)?,
+            }
         }
     }
 }

@@ -43,6 +43,7 @@ pub const ENDPOINTS: &[Endpoint] = endpoints! {
     POST "/v1/runs" => "syncline.run.v1.RunService" "SubmitRun" Message false;
     GET "/v1/runs" => "syncline.run.v1.RunService" "ListRuns" None false;
     GET "/v1/runs/{id}" => "syncline.run.v1.RunService" "GetRun" None false;
+    GET "/v1/runs/{id}:explain" => "syncline.run.v1.RunService" "ExplainRun" None false;
     POST "/v1/runs/{id}:approve" => "syncline.run.v1.RunService" "ApproveRun" None false;
     POST "/v1/runs/{id}:pause" => "syncline.run.v1.RunService" "PauseRun" None false;
     POST "/v1/runs/{id}:resume" => "syncline.run.v1.RunService" "ResumeRun" None false;

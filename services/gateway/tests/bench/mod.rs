@@ -257,6 +257,10 @@ impl run::run_service_server::RunService for Coordinator {
         Err(Status::unimplemented("not in this test"))
     }
 
+    async fn explain_run(&self, _: Request<run::ExplainRunRequest>) -> Result<Response<run::ExplainRunResponse>, Status> {
+        Ok(Response::new(run::ExplainRunResponse::default()))
+    }
+
     async fn list_runs(&self, _: Request<run::ListRunsRequest>) -> Result<Response<run::ListRunsResponse>, Status> {
         Err(Status::unimplemented("not in this test"))
     }

@@ -35,7 +35,14 @@ pub async fn run_touch(db: &mut PgConnection, key: Key<'_>) -> Result<()> {
 }
 
 /// The status of the highest version stands. The run began with the earliest status there is, whichever came first.
-pub async fn status_put(db: &mut PgConnection, key: Key<'_>, at: DateTime<Utc>, terminal: bool, fact: &StatusChanged) -> Result<()> {
+pub async fn status_put(
+    db: &mut PgConnection,
+    key: Key<'_>,
+    at: DateTime<Utc>,
+    terminal: bool,
+    trace: Option<&str>,
+    fact: &StatusChanged,
+) -> Result<()> {
     sqlx::query(
         "update run set
             started_at = least(started_at, $3),
@@ -49,6 +56,7 @@ pub async fn status_put(db: &mut PgConnection, key: Key<'_>, at: DateTime<Utc>, 
             failure_code = case when $6 > status_version then $9 else failure_code end,
             failure_message = case when $6 > status_version then $10 else failure_message end,
             status = case when $6 > status_version then $7 else status end,
+            trace = case when $6 > status_version then $11 else trace end,
             status_version = greatest(status_version, $6)
          where tenant = $1 and run = $2",
     )
@@ -62,6 +70,7 @@ pub async fn status_put(db: &mut PgConnection, key: Key<'_>, at: DateTime<Utc>, 
     .bind(terminal)
     .bind(&fact.failure_code)
     .bind(&fact.failure_message)
+    .bind(trace)
     .execute(db)
     .await?;
     Ok(())
@@ -147,16 +156,17 @@ pub async fn step_failed(db: &mut PgConnection, key: Key<'_>, at: DateTime<Utc>,
     Ok(())
 }
 
-/// Closes the books of runs that have ended and of which nothing more was heard for `quiet_ms`. Says how many.
-pub async fn runs_close(db: &mut PgConnection, quiet_ms: u32) -> Result<u64> {
-    let done = sqlx::query(
+/// Closes the books of runs that have ended and of which nothing more was heard for `quiet_ms`. Names them, with their
+/// status and trace.
+pub async fn runs_close(db: &mut PgConnection, quiet_ms: u32) -> Result<Vec<(String, String, Option<String>)>> {
+    sqlx::query_as(
         "update run set closed = true, cursor = cursor + 1
-         where terminal and not closed and touched_at < clock_timestamp() - $1 * interval '1 millisecond'",
+         where terminal and not closed and touched_at < clock_timestamp() - $1 * interval '1 millisecond'
+         returning run, status, trace",
     )
     .bind(f64::from(quiet_ms))
-    .execute(db)
-    .await?;
-    Ok(done.rows_affected())
+    .fetch_all(db)
+    .await
 }
 
 /// Forgets history older than `keep_days`; totals and reports stay. At most `rows_max` at once.

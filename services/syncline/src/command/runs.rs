@@ -1,7 +1,9 @@
 //! `syncline runs ...`
 
 use serde_json::{Value, json};
-use syncline_wire::run::{ApproveRunRequest, CancelRunRequest, GetRunRequest, ListRunsRequest, PauseRunRequest, ResumeRunRequest, Run};
+use syncline_wire::run::{
+    ApproveRunRequest, CancelRunRequest, ExplainRunRequest, GetRunRequest, ListRunsRequest, PauseRunRequest, ResumeRunRequest, Run,
+};
 
 use super::{Context, missing};
 use crate::cli::{Runs, RunsCommand};
@@ -16,6 +18,15 @@ pub async fn run(context: &Context, arguments: Runs) -> Result<Exit, CliError> {
     match arguments.command {
         None => list(context, arguments.sync.unwrap_or_default(), arguments.limit).await,
         Some(RunsCommand::Watch { run }) => super::run::follow(context, &run).await,
+        Some(RunsCommand::Explain { run: id }) => {
+            let answer = context.gateway.runs().explain_run(ask(ExplainRunRequest { id })).await;
+            let answer = answer.map_err(|s| context.gateway.error(s))?.into_inner();
+            let now = chrono::Utc::now().timestamp();
+            context
+                .output
+                .result(&view::explanation::text(&answer, now), &view::explanation::to_json(&answer))?;
+            Ok(Exit::Ok)
+        }
         Some(RunsCommand::Show { run }) => {
             let run = get(context, run).await?;
             context.output.result(&view::run::details(&run), &view::run::to_json(&run))?;
@@ -66,7 +77,7 @@ async fn steer(context: &Context, command: RunsCommand) -> Result<Run, CliError>
         RunsCommand::Pause { run: id } => runs.pause_run(ask(PauseRunRequest { id })).await.map(|a| a.into_inner().run),
         RunsCommand::Resume { run: id } => runs.resume_run(ask(ResumeRunRequest { id })).await.map(|a| a.into_inner().run),
         RunsCommand::Approve { run: id } => runs.approve_run(ask(ApproveRunRequest { id })).await.map(|a| a.into_inner().run),
-        RunsCommand::Show { run: id } | RunsCommand::Watch { run: id } => return get(context, id).await,
+        RunsCommand::Show { run: id } | RunsCommand::Watch { run: id } | RunsCommand::Explain { run: id } => return get(context, id).await,
     };
     run.map_err(|s| context.gateway.error(s))?.ok_or_else(|| missing("run"))
 }

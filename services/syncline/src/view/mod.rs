@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod connection;
 pub mod dead_letter;
+pub mod explanation;
 pub mod plan;
 pub mod progress;
 pub mod report;
