@@ -23,9 +23,9 @@ def expect(holds, problem):
         problems.append(problem)
 
 
-def metrics():
+def metrics(root=ROOT):
     """Labels by Prometheus' name."""
-    rows = re.findall(r"^\| `[^`]+` \| `([^`]+)` \| (\w+) \| ([^|]*) \|", (ROOT / "docs/metrics.md").read_text(), re.MULTILINE)
+    rows = re.findall(r"^\| `[^`]+` \| `([^`]+)` \| (\w+) \| ([^|]*) \|", (root / "docs/metrics.md").read_text(), re.MULTILINE)
     found = {}
     for name, kind, labels in rows:
         names = [name + suffix for suffix in SUFFIXES] if kind == "histogram" else [name]
