@@ -3,7 +3,7 @@
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/syncline/target
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help demo down down-tests set-up build test lint fmt clippy deny chart observability chart-run clients coverage compare compare-corruptions ci
+.PHONY: help demo down down-tests set-up binary build test lint fmt clippy deny chart observability image sbom image-lint chart-run clients coverage compare compare-corruptions ci
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-20s %s\n", $$1, $$2 }'
@@ -20,8 +20,11 @@ down-tests: ## stop the servers that a bare `cargo test` left for the next one
 set-up: ## make sure NATS and PostgreSQL can be started
 	@deploy/local/servers.sh provision
 
-build: set-up ## the release programs
-	cargo build --locked --release -p syncline-cli -p syncline-salesforce-simulator
+binary: ## the product: one program; the image is made of exactly this step
+	cargo build --locked --release -p syncline-cli
+
+build: set-up binary ## the release programs
+	cargo build --locked --release -p syncline-salesforce-simulator
 
 test: set-up ## every test, against private real servers
 	@.ci/test
@@ -42,6 +45,15 @@ chart: ## the Helm chart: lint, render, Kubernetes' schemas, what it promises an
 
 observability: ## alerts: valid, they fire when they should, and name only what there is
 	@.ci/observability
+
+image: ## the container image, if a container engine is here (docs/image.md)
+	@deploy/image/build.sh
+
+sbom: ## the bill of materials of the product, .local/sbom.cdx.json (CycloneDX)
+	@deploy/image/sbom.py .local/sbom.cdx.json
+
+image-lint: ## Dockerfile, compose.yaml and bill of materials: linted, valid, and as the sources and the chart say
+	@.ci/image
 
 chart-run: build ## start every service with exactly the arguments, environment, ports and probes of the chart
 	@SYNCLINE_BIN=$(CARGO_TARGET_DIR)/release .ci/chart run
