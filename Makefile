@@ -43,7 +43,7 @@ deny: ## dependencies: licenses, bans, sources, advisories
 chart: ## the Helm chart: lint, render, Kubernetes' schemas, what it promises and refuses
 	@.ci/chart
 
-observability: ## alerts: valid, they fire when they should, and name only what there is
+observability: ## alerts and dashboards: valid, alerts fire when they should, and both name only what there is
 	@.ci/observability
 
 image: ## the container image, if a container engine is here (docs/image.md)

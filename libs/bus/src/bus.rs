@@ -1,5 +1,6 @@
 //! The connection to the bus and everything that is published.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use async_nats::jetstream::Context;
@@ -19,7 +20,7 @@ use crate::error::BusError;
 use crate::pull::{Line, Puller};
 use crate::runner::ACK_WAIT;
 use crate::subjects::{self, Audience, header};
-use crate::{streams, trace};
+use crate::{permissions, streams, trace};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a publish may wait for its acknowledgement. Fsync per message on a busy disk takes its time.
@@ -39,8 +40,21 @@ pub struct BusConfig {
     /// `nats://user:password@host:port`, or several with commas in between; never printed as it is.
     pub url: String,
     pub name: String,
+    /// Whose inbox replies come to, and whose streams are looked at ([`permissions`]); none: any inbox, all streams.
+    pub service: Option<&'static str>,
+    /// Whether missing streams are made and older ones brought up to date, all of them, or only looked at.
+    pub make_streams: bool,
     /// Replicas of each stream: 3 in production, 1 on a single server.
     pub replicas: usize,
+    pub tls: Option<BusTls>,
+}
+
+/// Files in PEM: whom to trust, and who we are.
+#[derive(Debug, Clone)]
+pub struct BusTls {
+    pub ca: PathBuf,
+    pub certificate: PathBuf,
+    pub key: PathBuf,
 }
 
 /// Two connections: one publishes, one pulls, so that a full pull never delays an acknowledgement.
@@ -79,7 +93,16 @@ impl Bus {
             lines: [publishing_line, pulling_line],
             ack_wait: ACK_WAIT,
         };
-        streams::ensure_all(&bus.publishing, config.replicas).await?;
+        if config.make_streams {
+            for name in streams::names() {
+                streams::ensure(&bus.publishing, streams::settings(&name, config.replicas)).await?;
+            }
+        } else {
+            // Only those that it reads: it may not look at the others.
+            for name in permissions::streams_of(config.service) {
+                streams::verify(&bus.publishing, &streams::settings(&name, config.replicas)).await?;
+            }
+        }
         Ok(bus)
     }
 
@@ -330,8 +353,16 @@ async fn connect(config: &BusConfig, role: &str) -> Result<(Client, watch::Recei
         None => ConnectOptions::new(),
     };
     let (line, mut watched) = watch::channel(Line::default());
+    let options = match &config.tls {
+        Some(tls) => options
+            .require_tls(true)
+            .add_root_certificates(tls.ca.clone())
+            .add_client_certificate(tls.certificate.clone(), tls.key.clone()),
+        None => options,
+    };
     let client = options
         .name(format!("{}-{role}", config.name))
+        .custom_inbox_prefix(config.service.map_or("_INBOX".to_owned(), permissions::inbox))
         .connection_timeout(CONNECT_TIMEOUT)
         .max_reconnects(None)
         .event_callback(move |event| {
@@ -341,6 +372,8 @@ async fn connect(config: &BusConfig, role: &str) -> Result<(Client, watch::Recei
                     line.number += 1;
                 }),
                 Event::Disconnected | Event::Closed => line.send_modify(|line| line.up = false),
+                // Such as a subject that this user may not use.
+                Event::ServerError(error) => tracing::warn!(%error, "NATS refuses something"),
                 other => tracing::debug!(event = %other, "NATS"),
             }
             std::future::ready(())

@@ -19,6 +19,8 @@ pub enum BusError {
     },
     #[error("NATS {found} is too old; 2.10 or newer with JetStream is needed")]
     TooOld { found: String },
+    #[error("the stream {stream} is not as this release needs it ({reason}): run `syncline migrate`, then start again")]
+    NotMigrated { stream: String, reason: String },
     #[error("cannot set up {what}")]
     Setup {
         what: String,
@@ -47,6 +49,7 @@ impl BusError {
             Self::TooLarge { .. } => ErrorCode::RecordTooLarge,
             Self::Connect { .. }
             | Self::TooOld { .. }
+            | Self::NotMigrated { .. }
             | Self::Setup { .. }
             | Self::Full { .. }
             | Self::Publish { .. }

@@ -56,7 +56,10 @@ mod tests {
         let config = BusConfig {
             url: servers().nats_url.clone(),
             name: "test".to_owned(),
+            service: None,
+            make_streams: true,
             replicas: 1,
+            tls: None,
         };
         Bus::connect(&config).await.unwrap().with_ack_wait(ACK_WAIT)
     }

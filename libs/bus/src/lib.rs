@@ -11,6 +11,7 @@ pub mod batches;
 mod bus;
 mod error;
 mod keep_alive;
+pub mod permissions;
 mod pull;
 pub mod runner;
 pub mod streams;
@@ -18,7 +19,7 @@ pub mod subjects;
 pub mod trace;
 
 pub use batches::{BatchConsumer, Delivery, GroupLimits, RunOnce};
-pub use bus::{Bus, BusConfig, kind as event_kind};
+pub use bus::{Bus, BusConfig, BusTls, kind as event_kind};
 pub use error::BusError;
 pub use runner::{DeadLetter, Handled, Runner};
 pub use subjects::Audience;

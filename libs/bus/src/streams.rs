@@ -32,8 +32,9 @@ pub(crate) fn names() -> [String; 5] {
     ]
 }
 
-pub(crate) async fn ensure_all(context: &Context, replicas: usize) -> Result<(), BusError> {
-    let base = |name: &str, subject: &str| Config {
+/// What a stream shall be.
+pub(crate) fn settings(name: &str, replicas: usize) -> Config {
+    let base = |subject: &str| Config {
         name: name.to_owned(),
         subjects: vec![subject.to_owned()],
         storage: StorageType::File,
@@ -48,60 +49,81 @@ pub(crate) async fn ensure_all(context: &Context, replicas: usize) -> Result<(),
         discard_new_per_subject: true,
         max_messages_per_subject: MESSAGES_PER_PARTITION_MAX,
         max_bytes: SHARD_BYTES_MAX,
-        ..base(&audience.stream(), &format!("{audience}.{SHARD}.>"))
+        ..base(&format!("{audience}.{SHARD}.>"))
     };
-    let all = [
-        Config {
+    match name {
+        "TASKS" => Config {
             retention: RetentionPolicy::WorkQueue,
             max_age: TASKS_AGE_MAX,
-            ..base("TASKS", "task.>")
+            ..base("task.>")
         },
-        batches(Audience::Raw),
-        batches(Audience::Clean),
-        Config {
+        "EVENTS" => Config {
             retention: RetentionPolicy::Limits,
             max_age: EVENTS_AGE_MAX,
             max_bytes: SHARD_BYTES_MAX / 8,
-            ..base("EVENTS", "event.>")
+            ..base("event.>")
         },
-        Config {
+        "DEAD" => Config {
             retention: RetentionPolicy::WorkQueue,
             discard: DiscardPolicy::New,
             max_bytes: SHARD_BYTES_MAX / 8,
-            ..base("DEAD", "dead.>")
+            ..base("dead.>")
         },
-    ];
-    for config in all {
-        ensure(context, config).await?;
+        raw if raw == Audience::Raw.stream() => batches(Audience::Raw),
+        _ => batches(Audience::Clean),
     }
-    Ok(())
 }
 
 /// Makes the stream, or gives an existing one today's settings: an older release may have made it.
-async fn ensure(context: &Context, wanted: Config) -> Result<(), BusError> {
+pub(crate) async fn ensure(context: &Context, wanted: Config) -> Result<(), BusError> {
     let failed = |e: Box<dyn std::error::Error + Send + Sync>| BusError::setup(format!("stream {}", wanted.name), e);
     // Several processes start at once and may ask for the same: that is no conflict for the server.
     let stream = context.get_or_create_stream(wanted.clone()).await.map_err(|e| failed(e.into()))?;
     let found = &stream.cached_info().config;
-    let updated = Config {
-        retention: wanted.retention,
-        discard: wanted.discard,
-        discard_new_per_subject: wanted.discard_new_per_subject,
-        subjects: wanted.subjects.clone(),
-        max_messages_per_subject: wanted.max_messages_per_subject,
-        max_bytes: wanted.max_bytes,
-        max_age: wanted.max_age,
-        max_message_size: wanted.max_message_size,
-        duplicate_window: wanted.duplicate_window,
-        num_replicas: wanted.num_replicas,
-        // Whatever else an operator has set stays.
-        ..found.clone()
-    };
+    let updated = updated(found, &wanted);
     if *found != updated {
         tracing::info!(stream = %wanted.name, "its settings are brought up to date");
         context.update_stream(updated).await.map_err(|e| failed(e.into()))?;
     }
     Ok(())
+}
+
+/// Sees that the stream is there as this release needs it, without changing anything.
+pub(crate) async fn verify(context: &Context, wanted: &Config) -> Result<(), BusError> {
+    let stream = context.get_stream(&wanted.name).await.map_err(|source| BusError::NotMigrated {
+        stream: wanted.name.clone(),
+        reason: source.to_string(),
+    })?;
+    let found = &stream.cached_info().config;
+    if *found != updated(found, wanted) {
+        return Err(BusError::NotMigrated {
+            stream: wanted.name.clone(),
+            reason: "its settings are those of another release".to_owned(),
+        });
+    }
+    Ok(())
+}
+
+/// A stream's settings with ours; whatever else an operator has set stays.
+fn updated(found: &Config, wanted: &Config) -> Config {
+    Config {
+        retention: wanted.retention,
+        discard: wanted.discard,
+        discard_new_per_subject: wanted.discard_new_per_subject,
+        subjects: wanted.subjects.clone(),
+        max_messages_per_subject: bound(found.max_messages_per_subject, wanted.max_messages_per_subject),
+        max_bytes: bound(found.max_bytes, wanted.max_bytes),
+        max_age: wanted.max_age,
+        max_message_size: wanted.max_message_size,
+        duplicate_window: wanted.duplicate_window,
+        num_replicas: wanted.num_replicas,
+        ..found.clone()
+    }
+}
+
+/// No bound is 0 when it is asked for and -1 when the server tells it.
+fn bound(found: i64, wanted: i64) -> i64 {
+    if found <= 0 && wanted <= 0 { found } else { wanted }
 }
 
 #[cfg(test)]
@@ -141,6 +163,30 @@ mod tests {
         assert_eq!(info.config.max_age, Duration::ZERO);
         assert_eq!(info.config.description.as_deref(), Some("the operator's"));
         assert_eq!(info.state.messages, 1);
+    }
+
+    #[tokio::test]
+    async fn whoever_may_not_make_streams_sees_whether_somebody_has() {
+        let prefix = TestPrefix::new();
+        let context = async_nats::jetstream::new(servers().nats().await);
+        for name in names() {
+            let wanted = Config {
+                name: format!("{prefix}_{name}"),
+                subjects: vec![format!("{prefix}.{name}.>")],
+                // The servers of all tests have room for one set of streams of full size.
+                max_bytes: settings(&name, 1).max_bytes.min(1024 * 1024),
+                ..settings(&name, 1)
+            };
+            let missing = verify(&context, &wanted).await.unwrap_err();
+            assert!(missing.to_string().contains("syncline migrate"), "{missing}");
+            ensure(&context, wanted.clone()).await.unwrap();
+            verify(&context, &wanted).await.unwrap();
+            let newer = Config {
+                max_message_size: 1024,
+                ..wanted
+            };
+            assert!(verify(&context, &newer).await.is_err(), "{name} is as another release wants it");
+        }
     }
 
     #[tokio::test]

@@ -17,7 +17,10 @@ fn config(url: String) -> BusConfig {
     BusConfig {
         url,
         name: "test".to_owned(),
+        service: None,
+        make_streams: true,
         replicas: 1,
+        tls: None,
     }
 }
 

@@ -9,6 +9,7 @@ use syncline_domain::TenantId;
 use thiserror::Error;
 
 use crate::lease::LEASE_RENEWAL;
+use crate::tls::TlsFiles;
 
 /// Every service and the port it listens on unless told otherwise.
 pub const PORTS: [(&str, u16); 8] = [
@@ -76,6 +77,10 @@ pub struct Config {
     pub tenant: TenantId,
     pub keys: KeyConfig,
     pub peers: PeerUrls,
+    /// mTLS between services and to NATS.
+    pub tls: Option<TlsFiles>,
+    /// Where health is answered without TLS, for probes that speak none.
+    pub health_listen: Option<SocketAddr>,
     pub otlp_endpoint: Option<String>,
     pub gateway_token: Option<SecretString>,
     /// How long a start waits for NATS and PostgreSQL.
@@ -110,13 +115,15 @@ impl Config {
     /// [`ConfigError`] naming the variable.
     pub fn from_lookup(service: &'static str, get: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let base_port = get("SYNCLINE_BASE_PORT").map(|v| parse("SYNCLINE_BASE_PORT", &v)).transpose()?;
+        let tls = TlsFiles::from_lookup(get)?;
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let urls = PORTS
             .iter()
             .map(|(name, _)| {
                 let variable = format!("SYNCLINE_{}_URL", name.to_uppercase());
                 (
                     *name,
-                    get(&variable).unwrap_or_else(|| format!("http://127.0.0.1:{}", port(name, base_port))),
+                    get(&variable).unwrap_or_else(|| format!("{scheme}://127.0.0.1:{}", port(name, base_port))),
                 )
             })
             .collect();
@@ -165,6 +172,10 @@ impl Config {
                 dir: get("SYNCLINE_KEYS_DIR").map(PathBuf::from),
             },
             peers: PeerUrls { urls },
+            tls,
+            health_listen: get("SYNCLINE_HEALTH_LISTEN")
+                .map(|v| parse("SYNCLINE_HEALTH_LISTEN", &v))
+                .transpose()?,
             otlp_endpoint: get("OTEL_EXPORTER_OTLP_ENDPOINT"),
             gateway_token: get("SYNCLINE_GATEWAY_TOKEN").map(SecretString::from),
             start_wait: START_WAIT,

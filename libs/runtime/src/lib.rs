@@ -8,6 +8,7 @@
 //! Start with [`Platform`] and [`worker`].
 
 pub mod access;
+mod callers;
 pub mod config;
 mod database;
 pub mod entry;
@@ -21,6 +22,7 @@ mod platform;
 pub mod progress;
 pub mod rpc;
 pub mod telemetry;
+pub mod tls;
 pub mod usage;
 pub mod worker;
 

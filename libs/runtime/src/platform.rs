@@ -1,6 +1,7 @@
 //! What a running service stands on.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::PgPool;
@@ -11,9 +12,10 @@ use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
-use crate::config::Config;
+use crate::config::{Config, Migrating};
 use crate::database::database;
 use crate::keys::Keys;
+use crate::tls::{Tls, TlsError, TlsFiles};
 use crate::{outbox, rpc};
 
 pub(crate) const START_PAUSE: Duration = Duration::from_millis(300);
@@ -34,6 +36,12 @@ pub enum StartError {
     },
     #[error("the schema `{schema}` is older than this release (SYNCLINE_MIGRATE=never): run `syncline migrate`, then start again")]
     NotMigrated { schema: &'static str },
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error("SYNCLINE_TLS_CERT and SYNCLINE_TLS_KEY do not belong together")]
+    Identity(#[from] tonic::transport::Error),
+    #[error("NATS: {0}")]
+    BusNotMigrated(#[source] BusError),
     #[error("NATS: {0}. Start NATS 2.10 or newer with JetStream and check SYNCLINE_NATS_URL")]
     Bus(#[source] BusError),
 }
@@ -57,7 +65,8 @@ impl StartError {
             Self::DatabaseUrl | Self::Database(_) | Self::DatabaseTooOld { .. } | Self::Migrate { .. } | Self::NotMigrated { .. } => {
                 ErrorCode::DatabaseUnavailable
             }
-            Self::Bus(_) => ErrorCode::BusUnavailable,
+            Self::Bus(_) | Self::BusNotMigrated(_) => ErrorCode::BusUnavailable,
+            Self::Tls(_) | Self::Identity(_) => ErrorCode::Credentials,
         }
     }
 }
@@ -83,6 +92,7 @@ pub struct Platform {
     pub bus: Bus,
     pub keys: Keys,
     pub peers: Peers,
+    pub tls: Option<Arc<Tls>>,
     pub shutdown: CancellationToken,
     /// Distinguishes this process among replicas; holder of its leases.
     pub instance: String,
@@ -94,17 +104,18 @@ impl Platform {
     /// # Errors
     /// [`StartError`] after waiting some seconds for whatever is away.
     pub async fn start(config: Config, migrations: Option<&'static Migrator>, shutdown: CancellationToken) -> Result<Self, StartError> {
+        let tls = config.tls.as_ref().map(Tls::load).transpose()?.map(Arc::new);
         let db = database(&config, migrations).await?;
         let bus = bus(&config).await?;
-        let peer = |service: &str| rpc::channel(config.peers.url(service));
+        let peer = |service: &str| rpc::channel(config.peers.url(service), tls.as_ref().map(|tls| tls.client(service)));
         let peers = Peers {
-            coordinator: peer("coordinator"),
-            connector: peer("connector"),
-            analyzer: peer("analyzer"),
-            extractor: peer("extractor"),
-            masker: peer("masker"),
-            loader: peer("loader"),
-            monitor: peer("monitor"),
+            coordinator: peer("coordinator")?,
+            connector: peer("connector")?,
+            analyzer: peer("analyzer")?,
+            extractor: peer("extractor")?,
+            masker: peer("masker")?,
+            loader: peer("loader")?,
+            monitor: peer("monitor")?,
         };
         let keys = Keys::load(&config.keys);
         let instance = format!("{}-{}", config.service, uuid::Uuid::new_v4().simple());
@@ -114,6 +125,7 @@ impl Platform {
             bus,
             keys,
             peers,
+            tls,
             shutdown,
             instance,
         };
@@ -144,13 +156,17 @@ async fn bus(config: &Config) -> Result<Bus, StartError> {
     let bus_config = BusConfig {
         url: config.nats_url.clone(),
         name: format!("syncline-{}", config.service),
+        service: Some(config.service),
+        make_streams: config.migrating == Migrating::AtStart,
         replicas: config.nats_replicas,
+        tls: config.tls.as_ref().map(TlsFiles::bus),
     };
     let deadline = tokio::time::Instant::now() + config.start_wait;
     loop {
         match Bus::connect(&bus_config).await {
             Ok(bus) => return Ok(bus),
             Err(error @ BusError::TooOld { .. }) => return Err(StartError::Bus(error)),
+            Err(error @ BusError::NotMigrated { .. }) => return Err(StartError::BusNotMigrated(error)),
             Err(error) if tokio::time::Instant::now() >= deadline => return Err(StartError::Bus(error)),
             Err(_) => tokio::time::sleep(START_PAUSE).await,
         }

@@ -10,12 +10,13 @@ use tokio_util::task::AbortOnDropHandle;
 use tonic::metadata::{MetadataKey, MetadataMap, MetadataValue};
 use tonic::service::Routes;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Endpoint, Server};
+use tonic::transport::{Channel, ClientTlsConfig, Endpoint, Server};
 use tonic::{Request, Status};
+use tonic_health::pb::health_server::{Health, HealthServer};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-use crate::health;
 use crate::platform::Platform;
+use crate::{callers, health};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Describes of a large org take a while; streams are not bound by it.
@@ -39,15 +40,22 @@ pub enum ServeError {
 }
 
 /// A channel that connects on first use. An address that is not one fails on first use.
-#[must_use]
-pub fn channel(url: &str) -> Channel {
+///
+/// # Errors
+/// When certificate and key do not belong together.
+pub fn channel(url: &str, tls: Option<ClientTlsConfig>) -> Result<Channel, tonic::transport::Error> {
     let endpoint = Endpoint::from_shared(url.to_owned()).unwrap_or_else(|_| Endpoint::from_static("http://127.0.0.1:1"));
-    endpoint
+    let endpoint = match tls {
+        Some(tls) => endpoint.tls_config(tls)?,
+        None => endpoint,
+    };
+    let channel = endpoint
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(CALL_TIMEOUT)
         .http2_keep_alive_interval(KEEP_ALIVE)
         .keep_alive_while_idle(true)
-        .connect_lazy()
+        .connect_lazy();
+    Ok(channel)
 }
 
 /// Serves until shutdown, with health and reflection added.
@@ -72,15 +80,42 @@ pub async fn serve(platform: &Platform, routes: Routes) -> Result<(), ServeError
         .register_encoded_file_descriptor_set(syncline_wire::DESCRIPTORS)
         .build_v1()
         .map_err(|_| ServeError::Reflection)?;
-    let routes = routes.add_service(health).add_service(reflection);
-    tracing::info!(service = platform.config.service, %address, "ready");
-    Server::builder()
+    let _probes = match platform.config.health_listen {
+        Some(address) => Some(serve_health(address, health.clone()).await?),
+        None => None,
+    };
+    let mut routes = routes.add_service(health).add_service(reflection);
+    let mut server = Server::builder();
+    if let Some(tls) = &platform.tls {
+        server = server.tls_config(tls.server())?;
+        routes = routes.into_axum_router().layer(axum::middleware::from_fn(callers::admit)).into();
+    }
+    tracing::info!(service = platform.config.service, %address, tls = platform.tls.is_some(), "ready");
+    server
         .http2_keepalive_interval(Some(KEEP_ALIVE))
         .trace_fn(server_span)
         .add_routes(routes)
         .serve_with_incoming_shutdown(TcpListenerStream::new(listener), platform.shutdown.clone().cancelled_owned())
         .await?;
     Ok(())
+}
+
+/// Answers health without TLS, and nothing else, until it is dropped.
+///
+/// # Errors
+/// [`ServeError::Listen`].
+pub async fn serve_health<H: Health>(address: std::net::SocketAddr, health: HealthServer<H>) -> Result<AbortOnDropHandle<()>, ServeError> {
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|source| ServeError::Listen { address, source })?;
+    Ok(AbortOnDropHandle::new(tokio::spawn(async move {
+        let served = Server::builder()
+            .add_service(health)
+            .serve_with_incoming(TcpListenerStream::new(listener));
+        if let Err(error) = served.await {
+            tracing::error!(%error, %address, "health is no longer answered");
+        }
+    })))
 }
 
 fn server_span(request: &http::Request<()>) -> tracing::Span {

@@ -1,7 +1,9 @@
 //! Logs to standard error and, where an endpoint is named, traces, metrics and logs over OTLP.
 
 use std::io::IsTerminal;
+use std::sync::LazyLock;
 
+use opentelemetry::KeyValue;
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
 use opentelemetry_otlp::WithExportConfig;
@@ -79,6 +81,15 @@ pub fn init(service: &'static str, otlp_endpoint: Option<&str>) -> Telemetry {
     }
 }
 
+/// Whose telemetry it is; each process counts for itself, so replicas must be told apart.
+fn resource(service: &'static str) -> Resource {
+    static INSTANCE: LazyLock<String> = LazyLock::new(|| uuid::Uuid::new_v4().to_string());
+    Resource::builder()
+        .with_service_name(format!("syncline-{service}"))
+        .with_attribute(KeyValue::new("service.instance.id", INSTANCE.clone()))
+        .build()
+}
+
 /// Sends what was counted at OpenTelemetry's own interval (`OTEL_METRIC_EXPORT_INTERVAL`, a minute unless set).
 fn meter_provider(service: &'static str, endpoint: &str) -> Option<SdkMeterProvider> {
     let exporter = opentelemetry_otlp::MetricExporter::builder()
@@ -86,7 +97,7 @@ fn meter_provider(service: &'static str, endpoint: &str) -> Option<SdkMeterProvi
         .with_endpoint(endpoint)
         .build()
         .ok()?;
-    let resource = Resource::builder().with_service_name(format!("syncline-{service}")).build();
+    let resource = resource(service);
     Some(
         SdkMeterProvider::builder()
             .with_periodic_exporter(exporter)
@@ -101,7 +112,7 @@ fn tracer_provider(service: &'static str, endpoint: &str) -> Option<SdkTracerPro
         .with_endpoint(endpoint)
         .build()
         .ok()?;
-    let resource = Resource::builder().with_service_name(format!("syncline-{service}")).build();
+    let resource = resource(service);
     Some(
         SdkTracerProvider::builder()
             .with_batch_exporter(exporter)
@@ -116,7 +127,7 @@ fn logger_provider(service: &'static str, endpoint: &str) -> Option<SdkLoggerPro
         .with_endpoint(endpoint)
         .build()
         .ok()?;
-    let resource = Resource::builder().with_service_name(format!("syncline-{service}")).build();
+    let resource = resource(service);
     Some(
         SdkLoggerProvider::builder()
             .with_batch_exporter(exporter)

@@ -90,7 +90,10 @@ impl PlanService for Peer {
 
 async fn access(peer: &Peer) -> ServiceAccess {
     let url = serve(Routes::new(AccessServiceServer::new(peer.clone()))).await;
-    ServiceAccess::new(ConnectionName::new("production").unwrap(), syncline_runtime::rpc::channel(&url))
+    ServiceAccess::new(
+        ConnectionName::new("production").unwrap(),
+        syncline_runtime::rpc::channel(&url, None).unwrap(),
+    )
 }
 
 fn objects(count: usize) -> Vec<ObjectName> {
@@ -162,7 +165,7 @@ async fn describes_come_in_the_order_asked_and_what_is_missing_is_none() {
 
 #[tokio::test]
 async fn a_connector_that_is_away_is_unreachable() {
-    let channel = syncline_runtime::rpc::channel("http://127.0.0.1:1");
+    let channel = syncline_runtime::rpc::channel("http://127.0.0.1:1", None).unwrap();
     let access = ServiceAccess::new(ConnectionName::new("production").unwrap(), channel);
     for error in [access.token().await.map(drop), access.permit(1).await] {
         assert_eq!(error.unwrap_err().code, ErrorCode::Unreachable);

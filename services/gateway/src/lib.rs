@@ -36,7 +36,8 @@ use axum::Router;
 use axum::middleware::from_fn_with_state;
 use secrecy::SecretString;
 use sqlx::PgPool;
-use syncline_runtime::Config;
+use syncline_runtime::tls::{Tls, TlsError};
+use syncline_runtime::{Config, StartError, rpc};
 use syncline_wire::identity::audit_service_server::AuditServiceServer;
 use syncline_wire::identity::token_service_server::TokenServiceServer;
 use thiserror::Error;
@@ -89,11 +90,13 @@ pub enum Error {
     )]
     Plaintext(std::net::SocketAddr),
     #[error(transparent)]
-    Tls(#[from] tls::TlsError),
+    Tls(#[from] TlsError),
     #[error("no HTTP client can be made for the OIDC issuer")]
     Oidc(#[source] reqwest::Error),
     #[error("the contracts could not be read for reflection")]
     Reflection(#[source] tonic_reflection::server::Error),
+    #[error("health cannot be answered")]
+    Health(#[source] rpc::ServeError),
     #[error("the gateway stopped serving")]
     Serve(#[source] tonic::transport::Error),
 }
@@ -109,6 +112,8 @@ pub struct Gateway {
     writer: Option<tokio::task::JoinHandle<()>>,
     channels: BTreeMap<Peer, Channel>,
     tls: Option<tonic::transport::ServerTlsConfig>,
+    /// Where health is answered without TLS as well.
+    health_listen: Option<std::net::SocketAddr>,
     /// Cancelled when open streams shall end.
     leaving: CancellationToken,
 }
@@ -130,6 +135,7 @@ impl Gateway {
             writer: Some(writer),
             channels: Peer::ALL.into_iter().map(|peer| (peer, connect(peer))).collect(),
             tls: config.tls.as_ref().map(tls::read).transpose()?,
+            health_listen: None,
             leaving: CancellationToken::new(),
             db,
         })
@@ -163,6 +169,10 @@ impl Gateway {
         let (health, health_service) = tonic_health::server::health_reporter();
         let watching = syncline_runtime::health::watch(health, "gateway", self.db.clone(), None, shutdown.clone());
         let _watching = AbortOnDropHandle::new(tokio::spawn(watching));
+        let _probes = match self.health_listen {
+            Some(address) => Some(rpc::serve_health(address, health_service.clone()).await.map_err(Error::Health)?),
+            None => None,
+        };
         let tokens = api::tokens::Tokens {
             db: self.db.clone(),
             identities: Arc::clone(&self.identities),
@@ -232,9 +242,17 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         return Err(Error::Plaintext(address).into());
     }
     let db = syncline_runtime::database(&config, Some(&MIGRATIONS)).await?;
-    let gateway = Gateway::new(&settings, config.gateway_token.as_ref(), db, |peer| {
-        syncline_runtime::rpc::channel(config.peers.url(peer.name()))
+    let tls = config.tls.as_ref().map(Tls::load).transpose()?;
+    let mut channels = BTreeMap::new();
+    for peer in Peer::ALL {
+        let client = tls.as_ref().map(|tls| tls.client(peer.name()));
+        let channel = rpc::channel(config.peers.url(peer.name()), client).map_err(StartError::Identity)?;
+        channels.insert(peer, channel);
+    }
+    let mut gateway = Gateway::new(&settings, config.gateway_token.as_ref(), db, |peer| {
+        channels.get(&peer).expect("every peer has one").clone()
     })?;
+    gateway.health_listen = config.health_listen;
     let listener = TcpListener::bind(address)
         .await
         .map_err(|source| Error::Listen { address, source })?;

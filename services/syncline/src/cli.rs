@@ -60,6 +60,8 @@ pub enum Command {
         #[arg(long, default_value = "readiness", value_parser = ["readiness", "liveness"])]
         service: String,
     },
+    /// Make what an installation keeps to itself: keys, first token, users of NATS, certificates; overwrites nothing
+    Secrets(Secrets),
     /// Bring every schema and stream up to date, once, for services with SYNCLINE_MIGRATE=never
     Migrate,
     /// Manage connections to orgs
@@ -218,6 +220,21 @@ pub enum RunsCommand {
     Resume { run: String },
     /// Approve the plan of a run that waits for it
     Approve { run: String },
+}
+
+#[derive(Args)]
+pub struct Secrets {
+    /// Where; made if it is not there
+    pub dir: PathBuf,
+    /// A name or address under which a service or NATS is called, beside loopback; may be repeated
+    #[arg(long = "host", value_name = "HOST")]
+    pub hosts: Vec<String>,
+    /// How many days certificates live
+    #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u64).range(1..=3650))]
+    pub days: u64,
+    /// Make new certificates of the same authority; keys and passwords stay
+    #[arg(long = "renew-certificates")]
+    pub renew: bool,
 }
 
 #[derive(Args)]

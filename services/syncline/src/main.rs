@@ -6,6 +6,7 @@
 //!
 //! Start with [`cli`] and [`command`].
 
+mod certificates;
 mod cli;
 mod client;
 mod command;

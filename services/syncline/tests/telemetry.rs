@@ -1,11 +1,13 @@
 //! Every service as a process of its own, one refresh, and an OTLP receiver of this test's own: what an SRE gets to see.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod apart;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use apart::{Apart, SERVICES, SOON};
 use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::{LogsService, LogsServiceServer};
 use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsServiceRequest, ExportLogsServiceResponse};
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{MetricsService, MetricsServiceServer};
@@ -17,22 +19,11 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point;
 use opentelemetry_proto::tonic::trace::v1::Span;
-use syncline_e2e::{Door, PrivateNats, SimulatedOrg, make_keys, port_block, sync};
-use syncline_testkit::{Process, TestDatabase, eventually};
+use syncline_e2e::{SimulatedOrg, sync};
+use syncline_testkit::eventually;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
 
-const SERVICES: [&str; 8] = [
-    "connector",
-    "analyzer",
-    "coordinator",
-    "extractor",
-    "masker",
-    "loader",
-    "monitor",
-    "gateway",
-];
-const SOON: Duration = Duration::from_secs(60);
 const RUN_WAIT: Duration = Duration::from_secs(180);
 const RECORDS: u64 = 600;
 
@@ -152,44 +143,15 @@ struct Story {
 }
 
 async fn story() -> Story {
-    syncline_runtime::entry::install_crypto();
-    let (nats, database) = tokio::join!(PrivateNats::start(), TestDatabase::create());
     let receiver = Receiver::default();
     let endpoint = receiver.start().await;
-    let keys = tempfile::tempdir().unwrap();
-    make_keys(keys.path());
-    let (_guard, base_port) = port_block();
-    let logs = tempfile::tempdir().unwrap();
-    let mut services = Vec::new();
-    for name in SERVICES {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_syncline"));
-        command
-            .args(["serve", name])
-            .env_clear()
-            .envs(std::env::var_os("LLVM_PROFILE_FILE").map(|file| ("LLVM_PROFILE_FILE", file)))
-            .env("SYNCLINE_NATS_URL", nats.url())
-            .env("SYNCLINE_DATABASE_URL", database.url())
-            .env("SYNCLINE_BASE_PORT", base_port.to_string())
-            .env("SYNCLINE_KEYS_DIR", keys.path())
-            .env("SYNCLINE_GATEWAY_TOKEN", "a-token-that-is-long-enough-for-a-gateway")
-            .env("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint)
-            .env("OTEL_METRIC_EXPORT_INTERVAL", "2000")
-            .stdin(Stdio::null());
-        let log = logs.path().join(name);
-        services.push((name, Process::start(&mut command, &log).unwrap(), log));
-    }
-    let door = Door::new(
-        &format!("http://127.0.0.1:{base_port}"),
-        "a-token-that-is-long-enough-for-a-gateway",
-    );
+    let apart = Apart::start(&[("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint), ("OTEL_METRIC_EXPORT_INTERVAL", "2000")]).await;
     let source = SimulatedOrg::start(SimulatedOrg::production(RECORDS));
     let target = SimulatedOrg::start(SimulatedOrg::sandbox());
     for (name, org) in [("production", &source), ("uat", &target)] {
-        eventually(SOON, || async {
-            door.connect(name, org, org.client_secret()).await.map_err(|e| e.to_string())
-        })
-        .await;
+        apart.connect(name, org).await;
     }
+    let door = &apart.door;
     door.apply(&sync::refresh()).await.unwrap();
     let run = door.submit("refresh", "").await.unwrap().id;
     door.reach(&run, &["completed"], RUN_WAIT).await;
@@ -211,15 +173,7 @@ async fn story() -> Story {
         }
     })
     .await;
-    for (name, mut process, log) in services {
-        process.terminate().unwrap();
-        let status = eventually(SOON, || {
-            let ended = process.ended();
-            async move { ended.map_err(|e| e.to_string())?.ok_or("it still runs".to_owned()) }
-        })
-        .await;
-        assert_eq!(status.code(), Some(0), "{name}: {}", std::fs::read_to_string(&log).unwrap());
-    }
+    apart.stop().await;
     Story { run, receiver, originals }
 }
 

@@ -18,6 +18,7 @@ const PASSWORD: &str = "end-to-end";
 /// value.
 pub struct PrivateNats {
     url: String,
+    secrets: Option<std::path::PathBuf>,
     _process: Process,
     _dir: TempDir,
 }
@@ -51,6 +52,7 @@ impl PrivateNats {
             if ready {
                 return Self {
                     url,
+                    secrets: None,
                     _process: process,
                     _dir: dir,
                 };
@@ -61,6 +63,74 @@ impl PrivateNats {
 
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// With TLS, and the users and certificates that `syncline secrets` made there; nobody else is let in.
+    ///
+    /// # Panics
+    /// When no server can be provisioned or started.
+    pub async fn hardened(secrets: &Path) -> Self {
+        let users = std::fs::read_to_string(secrets.join("nats/users.conf")).expect("`syncline secrets` made it");
+        let tls = secrets.join("tls");
+        for _ in 0..ATTEMPTS_MAX {
+            let dir = tempfile::tempdir().expect("the temporary directory is writable");
+            let (port, monitor) = (free_port(), free_port());
+            let binary = provision(dir.path(), port, monitor);
+            let file = dir.path().join("nats.conf");
+            let written = std::fs::read_to_string(&file).expect("the script wrote it");
+            let (settings, _) = written.split_once("authorization {").expect("it has users");
+            let files = tls.display();
+            let secured = format!(
+                "{settings}tls {{\n  cert_file: \"{files}/nats.pem\"\n  key_file: \"{files}/nats.key\"\n  ca_file: \"{files}/ca.pem\"\n  verify: true\n}}\n{users}"
+            );
+            std::fs::write(&file, secured).expect("the temporary directory is writable");
+            let mut command = Command::new(binary);
+            command.arg("-c").arg(&file);
+            let mut process = Process::start(&mut command, &dir.path().join("nats.log")).expect("nats-server runs");
+            let ready = eventually(READY_WAIT, || {
+                let ended = process.ended().expect("a child can be asked").is_some();
+                async move {
+                    if ended {
+                        return Ok(false);
+                    }
+                    let health = reqwest::get(format!("http://127.0.0.1:{monitor}/healthz")).await;
+                    health.and_then(reqwest::Response::error_for_status).map_err(|e| e.to_string())?;
+                    Ok::<_, String>(true)
+                }
+            })
+            .await;
+            if ready {
+                return Self {
+                    url: format!("tls://127.0.0.1:{port}"),
+                    secrets: Some(secrets.to_owned()),
+                    _process: process,
+                    _dir: dir,
+                };
+            }
+            let log = std::fs::read_to_string(dir.path().join("nats.log")).unwrap_or_default();
+            assert!(log.contains("address already in use"), "nats-server does not start: {log}");
+        }
+        panic!("nats-server did not start on any of {ATTEMPTS_MAX} ports");
+    }
+
+    /// Scheme, host and port.
+    pub fn address(&self) -> &str {
+        &self.url
+    }
+
+    /// Of a hardened server: where this user connects.
+    ///
+    /// # Panics
+    /// When there is no such user.
+    pub fn url_of(&self, user: &str) -> String {
+        let secrets = self.secrets.as_ref().expect("a hardened server");
+        // The gateway never speaks to the bus.
+        let password = std::fs::read_to_string(secrets.join(format!("nats/{user}.password"))).unwrap_or_default();
+        self.url_with(user, password.trim())
+    }
+
+    pub fn url_with(&self, user: &str, password: &str) -> String {
+        self.url.replace("tls://", &format!("tls://{user}:{password}@"))
     }
 
     /// What a run has left behind in the batch streams: subjects with messages, and consumers.

@@ -68,7 +68,10 @@ pub async fn bus(url: &str) -> Bus {
     let config = BusConfig {
         url: url.to_owned(),
         name: "test".to_owned(),
+        service: None,
+        make_streams: true,
         replicas: 1,
+        tls: None,
     };
     Bus::connect(&config).await.unwrap()
 }

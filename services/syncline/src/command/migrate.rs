@@ -3,8 +3,9 @@
 //! It can be run again and beside itself: each schema is locked while it is migrated, and what is there is left as it is.
 
 use serde_json::json;
-use syncline_bus::{Bus, BusConfig};
+use syncline_bus::{Bus, BusConfig, permissions};
 use syncline_runtime::config::Migrating;
+use syncline_runtime::tls::TlsFiles;
 use syncline_runtime::{Config, entry};
 
 use crate::error::CliError;
@@ -35,7 +36,10 @@ pub fn run(output: Output) -> Result<Exit, CliError> {
         let bus = BusConfig {
             url: config.nats_url.clone(),
             name: "syncline-migrate".to_owned(),
+            service: Some(permissions::ADMINISTRATOR),
+            make_streams: true,
             replicas: config.nats_replicas,
+            tls: config.tls.as_ref().map(TlsFiles::bus),
         };
         Bus::connect(&bus).await.map_err(|e| failed(&e))?;
         let mut text: String = done

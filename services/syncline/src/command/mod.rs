@@ -12,6 +12,7 @@ pub mod migrate;
 pub mod report;
 pub mod run;
 pub mod runs;
+pub mod secrets;
 pub mod serve;
 pub mod token;
 pub mod version;
@@ -39,6 +40,7 @@ pub fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Dev(dev) => dev::run(dev, cli.global.token, output),
         Command::Serve { service } => serve::run(&service),
         Command::Migrate => migrate::run(output),
+        Command::Secrets(arguments) => secrets::run(&arguments, output),
         Command::Health { url, service } => health::run(&url, &service, output),
         Command::Completions { shell } => manual::completions(shell),
         Command::Man { dir } => manual::pages(&dir, output),
@@ -73,6 +75,7 @@ async fn remote(context: &Context, command: Command) -> Result<Exit, CliError> {
         Command::Dev(_)
         | Command::Serve { .. }
         | Command::Migrate
+        | Command::Secrets(_)
         | Command::Health { .. }
         | Command::Version
         | Command::Completions { .. }
