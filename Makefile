@@ -3,7 +3,7 @@
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/syncline/target
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help demo down down-tests set-up binary build test lint fmt clippy deny chart observability image sbom image-lint chart-run clients coverage compare compare-corruptions ci
+.PHONY: help docs demo down down-tests set-up binary build test lint fmt clippy deny chart observability image sbom image-lint chart-run clients coverage compare compare-corruptions ci
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-20s %s\n", $$1, $$2 }'
@@ -42,6 +42,9 @@ deny: ## dependencies: licenses, bans, sources, advisories
 
 chart: ## the Helm chart: lint, render, Kubernetes' schemas, what it promises and refuses
 	@.ci/chart
+
+docs: ## documentation: commands, variables, codes and links that it names are there
+	@.ci/docs
 
 observability: ## alerts and dashboards: valid, alerts fire when they should, and both name only what there is
 	@.ci/observability
