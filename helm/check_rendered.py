@@ -18,6 +18,8 @@ ROOT = Path(__file__).resolve().parent.parent
 RUNTIME = ROOT / "libs/runtime/src"
 # What reads a run's data key unwraps it with the key-encryption key of the same colour.
 UNWRAPPED_BY = {"raw_key": "kek-raw", "clean_key": "kek-clean"}
+# The runtime's key-encryption keys, by how code names them.
+KEKS = {"Raw": "kek-raw", "Clean": "kek-clean", "Credentials": "credentials"}
 
 problems: list[str] = []
 
@@ -47,6 +49,7 @@ def source_keys(service: str) -> set[str]:
     for file in (ROOT / "services" / service / "src").rglob("*.rs"):
         text = file.read_text()
         keys.update(getters[name] for name in asked.findall(text))
+        keys.update(KEKS[name] for name in re.findall(r"\bKek::(Raw|Clean|Credentials)\b", text))
         keys.update(UNWRAPPED_BY[name] for name in re.findall(r"\.(raw_key|clean_key)\(", text))
     return keys
 

@@ -90,6 +90,12 @@ impl SealingKey {
         Ok(buffer)
     }
 
+    /// The key itself, for a provider that wraps it elsewhere.
+    #[must_use]
+    pub fn expose(&self) -> &[u8; KEY_BYTES] {
+        &self.bytes
+    }
+
     /// Seals another key under this one.
     #[must_use]
     pub fn wrap(&self, inner: &Self, aad: &[u8]) -> Vec<u8> {

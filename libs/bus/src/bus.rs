@@ -65,6 +65,7 @@ pub struct Bus {
     /// Of the two connections, in this order.
     lines: [watch::Receiver<Line>; 2],
     ack_wait: Duration,
+    service: Option<&'static str>,
 }
 
 impl Bus {
@@ -92,6 +93,7 @@ impl Bus {
             pulling: context(pulling),
             lines: [publishing_line, pulling_line],
             ack_wait: ACK_WAIT,
+            service: config.service,
         };
         if config.make_streams {
             for name in streams::names() {
@@ -110,6 +112,21 @@ impl Bus {
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.lines.iter().all(|line| line.borrow().up)
+    }
+
+    /// A stream of this service that is gone for certain: the server's store was lost. Consumers went with it, and only a new
+    /// start makes them again.
+    pub async fn lost_stream(&self) -> Option<String> {
+        use async_nats::jetstream::context::GetStreamErrorKind;
+        for name in permissions::streams_of(self.service) {
+            if let Err(error) = self.publishing.get_stream(&name).await
+                && let GetStreamErrorKind::JetStream(cause) = error.kind()
+                && cause.error_code() == async_nats::jetstream::ErrorCode::STREAM_NOT_FOUND
+            {
+                return Some(name);
+            }
+        }
+        None
     }
 
     /// For consumers that are made from now on; tests don't wait half a minute for a redelivery.

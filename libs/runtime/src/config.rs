@@ -8,6 +8,7 @@ use secrecy::SecretString;
 use syncline_domain::TenantId;
 use thiserror::Error;
 
+use crate::keys::vault::VaultConfig;
 use crate::lease::LEASE_RENEWAL;
 use crate::tls::TlsFiles;
 
@@ -55,6 +56,8 @@ impl PeerUrls {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct KeyConfig {
     pub dir: Option<PathBuf>,
+    /// Key-encryption keys that never leave a Vault.
+    pub vault: Option<VaultConfig>,
 }
 
 /// When a service brings its schema up to date.
@@ -170,6 +173,7 @@ impl Config {
             tenant,
             keys: KeyConfig {
                 dir: get("SYNCLINE_KEYS_DIR").map(PathBuf::from),
+                vault: VaultConfig::from_lookup(get)?,
             },
             peers: PeerUrls { urls },
             tls,

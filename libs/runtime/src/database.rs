@@ -85,8 +85,11 @@ async fn migrate(pool: &PgPool, schema: &'static str, migrations: Option<&'stati
 /// Sees that every migration of this release was applied, and changes nothing.
 async fn check(pool: &PgPool, schema: &'static str, migrations: Option<&'static Migrator>) -> Result<(), StartError> {
     let mut connection = pool.acquire().await.map_err(StartError::Database)?;
-    let made: bool = sqlx::query_scalar("select to_regclass($1 || '.task') is not null")
-        .bind(schema)
+    // What every schema has, in its newest form.
+    let made: bool = sqlx::query_scalar(
+        "select exists (select from information_schema.columns where table_schema = $1 and table_name = 'outbox' and column_name = 'trace')",
+    )
+    .bind(schema)
         .fetch_one(&mut *connection)
         .await
         .map_err(StartError::Database)?;
@@ -95,6 +98,9 @@ async fn check(pool: &PgPool, schema: &'static str, migrations: Option<&'static 
     }
     let Some(migrations) = migrations else { return Ok(()) };
     let broken = |source| StartError::Migrate { schema, source };
+    if let Some(version) = connection.dirty_version(&migrations.table_name).await.map_err(broken)? {
+        return Err(broken(sqlx::migrate::MigrateError::Dirty(version)));
+    }
     let applied = connection.list_applied_migrations(&migrations.table_name).await.map_err(broken)?;
     for wanted in migrations.iter() {
         match applied.iter().find(|a| a.version == wanted.version) {

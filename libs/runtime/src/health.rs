@@ -27,14 +27,32 @@ pub async fn watch(health: HealthReporter, service: &'static str, db: PgPool, bu
     set(&health, true).await;
     health.set_service_status(LIVENESS, ServingStatus::Serving).await;
     let mut missing: Option<&'static str> = None;
+    let mut lost: Option<String> = None;
     for round in 0_u64.. {
         if shutdown.is_cancelled() {
             break;
         }
         if round.is_multiple_of(MEASURED_EVERY) {
             measure(service, &db).await;
+            if let Some(bus) = &bus
+                && lost.is_none()
+                && bus.is_connected()
+            {
+                lost = tokio::time::timeout(ANSWER_MAX, bus.lost_stream()).await.unwrap_or_default();
+                if let Some(stream) = &lost {
+                    tracing::error!(
+                        service,
+                        stream,
+                        "a stream of NATS is gone, so its store was lost: `syncline migrate` makes it again, then this service has to be started anew"
+                    );
+                    health.set_service_status(LIVENESS, ServingStatus::NotServing).await;
+                }
+            }
         }
-        let now = missing_server(&db, bus.as_ref()).await;
+        let now = match &lost {
+            Some(_) => Some("a stream of NATS"),
+            None => missing_server(&db, bus.as_ref()).await,
+        };
         if now != missing {
             match now {
                 Some(server) => tracing::warn!(service, server, "not ready: a server that is needed does not answer"),

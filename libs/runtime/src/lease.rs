@@ -92,8 +92,15 @@ create table if not exists outbox (
     payload bytea not null,
     created_at timestamptz not null default clock_timestamp()
 );
--- The trace that the message belongs to, as a `traceparent` header.
-alter table outbox add column if not exists trace text;
+-- The trace that the message belongs to, as a `traceparent` header. Looked for first: altering waits for whoever relays.
+do $$ begin
+    if not exists (
+        select from information_schema.columns
+        where table_schema = current_schema() and table_name = 'outbox' and column_name = 'trace'
+    ) then
+        alter table outbox add column trace text;
+    end if;
+end $$;
 ";
 
 impl Lease {

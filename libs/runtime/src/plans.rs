@@ -12,6 +12,7 @@ use syncline_wire::analysis::GetPlanRequest;
 use syncline_wire::analysis::plan_service_client::PlanServiceClient;
 use syncline_wire::status::code_of;
 
+use crate::keys::provider::{Kek, ProviderError};
 use crate::platform::Platform;
 use crate::rpc::{MESSAGE_BYTES_MAX, with_trace};
 use crate::worker::StageError;
@@ -72,10 +73,8 @@ impl Plans {
     /// # Errors
     /// [`StageError`] when the connector does not answer or this service lacks the audience's key.
     pub async fn raw_key(&self, run: &RunId) -> Result<SealingKey, StageError> {
-        let kek = self.platform.keys.kek_raw().map_err(key_error)?;
-        let (raw, _) = self.wrapped(run).await?;
-        kek.unwrap(&raw, format!("{run}/raw").as_bytes())
-            .map_err(|e| StageError::new(ErrorCode::MaskKey, format!("the run's raw key: {e}")))
+        let (raw, _) = self.wrapped(Kek::Raw, run).await?;
+        self.unwrap(Kek::Raw, &raw, &format!("{run}/raw")).await
     }
 
     /// The data key under which maskers seal and loaders open.
@@ -83,13 +82,18 @@ impl Plans {
     /// # Errors
     /// As [`Plans::raw_key`].
     pub async fn clean_key(&self, run: &RunId) -> Result<SealingKey, StageError> {
-        let kek = self.platform.keys.kek_clean().map_err(key_error)?;
-        let (_, clean) = self.wrapped(run).await?;
-        kek.unwrap(&clean, format!("{run}/clean").as_bytes())
-            .map_err(|e| StageError::new(ErrorCode::MaskKey, format!("the run's clean key: {e}")))
+        let (_, clean) = self.wrapped(Kek::Clean, run).await?;
+        self.unwrap(Kek::Clean, &clean, &format!("{run}/clean")).await
     }
 
-    async fn wrapped(&self, run: &RunId) -> Result<(Vec<u8>, Vec<u8>), StageError> {
+    async fn unwrap(&self, kek: Kek, wrapped: &[u8], place: &str) -> Result<SealingKey, StageError> {
+        let opened = self.platform.keys.provider().unwrap(kek, wrapped, place).await;
+        opened.map_err(|e| key_error(place, &e))
+    }
+
+    /// Both keys, for a service that was given the one that it will open.
+    async fn wrapped(&self, kek: Kek, run: &RunId) -> Result<(Vec<u8>, Vec<u8>), StageError> {
+        self.platform.keys.provider().given(kek).map_err(|e| key_error(run.as_str(), &e))?;
         let mut client = AccessServiceClient::new(with_trace(self.platform.peers.connector.clone()));
         let answer = client
             .get_run_keys(GetRunKeysRequest { run: run.to_string() })
@@ -100,10 +104,6 @@ impl Plans {
     }
 }
 
-fn key_error(error: crate::keys::KeyError) -> StageError {
-    StageError::new(ErrorCode::MaskKey, error.to_string())
-}
-
 /// A peer's refusal as a stage's error.
 #[must_use]
 pub fn peer_error(peer: &str, status: &tonic::Status) -> StageError {
@@ -111,4 +111,8 @@ pub fn peer_error(peer: &str, status: &tonic::Status) -> StageError {
         code_of(status).unwrap_or(ErrorCode::Unreachable),
         format!("{peer}: {}", status.message()),
     )
+}
+
+fn key_error(of: &str, error: &ProviderError) -> StageError {
+    StageError::new(error.code(), format!("the data key of {of}: {error}"))
 }

@@ -57,3 +57,28 @@ async fn a_service_that_lost_a_server_is_not_ready_and_not_dead_and_comes_back_b
     shutdown.cancel();
     serving.await.unwrap().unwrap();
 }
+
+#[tokio::test]
+async fn a_service_whose_streams_are_gone_asks_to_be_started_anew() {
+    let database = TestDatabase::create().await;
+    let nats = syncline_testkit::PrivateNats::start();
+    let mut config = config(service(), "http://127.0.0.1:1", nats.url(), database.url());
+    config.listen = ([127, 0, 0, 1], free_port()).into();
+    let channel = Endpoint::from_shared(format!("http://{}", config.listen)).unwrap().connect_lazy();
+    let shutdown = CancellationToken::new();
+    let start = async || Platform::start(config.clone(), None, shutdown.clone()).await.unwrap();
+    let platform = start().await;
+    let serving = tokio::spawn(async move { rpc::serve(&platform, Routes::default()).await });
+    becomes(&channel, LIVENESS, ServingStatus::Serving).await;
+    let (options, address) = syncline_testkit::nats_options(nats.url());
+    let context = async_nats::jetstream::new(options.connect(address).await.unwrap());
+    context.delete_stream("EVENTS").await.unwrap();
+    for name in ["", READINESS, LIVENESS] {
+        becomes(&channel, name, ServingStatus::NotServing).await;
+    }
+    // A new start makes it again.
+    start().await;
+    context.get_stream("EVENTS").await.unwrap();
+    shutdown.cancel();
+    serving.await.unwrap().unwrap();
+}

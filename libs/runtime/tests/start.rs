@@ -203,6 +203,10 @@ async fn a_migration_that_fails_or_is_another_changes_nothing_and_says_so() {
         .execute(&db)
         .await
         .unwrap();
-    let error = start(&config, good).await.unwrap_err();
-    assert!(error.to_string().contains("half-way"), "{error}");
+    let mut never = config.clone();
+    never.migrating = syncline_runtime::config::Migrating::Never;
+    for config in [&config, &never] {
+        let error = start(config, good).await.unwrap_err();
+        assert!(error.to_string().contains("half-way"), "{error}");
+    }
 }

@@ -16,11 +16,11 @@ use std::time::{Duration, Instant};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
-use syncline_batch::SealingKey;
 use syncline_connect::access::fingerprint;
 use syncline_connect::{AccessToken, ConnectError};
 use syncline_domain::spec::{AuthSpec, ConnectionDocument};
 use syncline_domain::{ConnectionName, ErrorCode, TenantId};
+use syncline_runtime::keys::provider::KeyProvider;
 use syncline_runtime::metrics;
 use tokio_util::task::TaskTracker;
 use url::Url;
@@ -82,7 +82,7 @@ struct Slot {
 pub struct Broker {
     db: PgPool,
     tenant: TenantId,
-    kek: SealingKey,
+    provider: Arc<dyn KeyProvider>,
     http: reqwest::Client,
     slots: Mutex<HashMap<ConnectionName, Arc<tokio::sync::Mutex<Slot>>>>,
     /// Renewals under way; waited for when stopping.
@@ -110,11 +110,11 @@ struct Found {
 
 impl Broker {
     #[must_use]
-    pub fn new(db: PgPool, tenant: TenantId, kek: SealingKey, http: reqwest::Client) -> Self {
+    pub fn new(db: PgPool, tenant: TenantId, provider: Arc<dyn KeyProvider>, http: reqwest::Client) -> Self {
         Self {
             db,
             tenant,
-            kek,
+            provider,
             http,
             slots: Mutex::default(),
             renewals: TaskTracker::new(),
@@ -183,17 +183,19 @@ impl Broker {
     /// Opens what is stored of a connection's secrets.
     ///
     /// # Errors
-    /// [`Error::Seal`].
-    pub fn open_secrets(&self, name: &ConnectionName, row: &CredentialRow) -> Result<Secrets, Error> {
-        let vault = Vault::unlock(&self.kek, &self.tenant, name, &row.data_key)?;
+    /// [`Error::Seal`], [`Error::Keys`].
+    pub async fn open_secrets(&self, name: &ConnectionName, row: &CredentialRow) -> Result<Secrets, Error> {
+        let vault = Vault::unlock(self.provider.as_ref(), &self.tenant, name, &row.data_key).await?;
         Secrets::open(&vault, &row.secrets)
     }
 
     /// Seals secrets under a new data key: the wrapped key and the sealed secrets.
-    #[must_use]
-    pub fn seal_secrets(&self, name: &ConnectionName, secrets: &Secrets) -> (Vec<u8>, Vec<u8>) {
-        let (vault, wrapped) = Vault::create(&self.kek, &self.tenant, name);
-        (wrapped, secrets.seal(&vault))
+    ///
+    /// # Errors
+    /// [`Error::Keys`].
+    pub async fn seal_secrets(&self, name: &ConnectionName, secrets: &Secrets) -> Result<(Vec<u8>, Vec<u8>), Error> {
+        let (vault, wrapped) = Vault::create(self.provider.as_ref(), &self.tenant, name).await?;
+        Ok((wrapped, secrets.seal(&vault)))
     }
 
     fn slot(&self, name: &ConnectionName) -> Arc<tokio::sync::Mutex<Slot>> {
@@ -205,7 +207,7 @@ impl Broker {
         let unknown = || Error::UnknownConnection(name.to_string());
         // Without the lock first: mostly another replica or an earlier caller has a good token.
         let row = store::credential_get(&self.db, &self.tenant, name).await?.ok_or_else(unknown)?;
-        if let Some(found) = self.stored_token(name, &row, want)? {
+        if let Some(found) = self.stored_token(name, &row, want).await? {
             return Ok(found);
         }
         if *want != Want::SignIn
@@ -218,11 +220,11 @@ impl Broker {
         let row = store::credential_lock(&mut tx, &self.tenant, name, LOCK_HOLD_MAX)
             .await?
             .ok_or_else(unknown)?;
-        if let Some(found) = self.stored_token(name, &row, want)? {
+        if let Some(found) = self.stored_token(name, &row, want).await? {
             return Ok(found);
         }
         let document = stored_document(name, &row.document)?;
-        let vault = Vault::unlock(&self.kek, &self.tenant, name, &row.data_key)?;
+        let vault = Vault::unlock(self.provider.as_ref(), &self.tenant, name, &row.data_key).await?;
         let secrets = Secrets::open(&vault, &row.secrets)?;
         match self.sign_in(name, &document, &secrets).await {
             Ok(signed_in) => {
@@ -234,7 +236,7 @@ impl Broker {
                 tx.rollback().await.ok();
                 // Ahead of its end a token that is still good serves on; the next caller tries again.
                 if *want == Want::Valid
-                    && let Some(found) = self.open_token(name, &row)?
+                    && let Some(found) = self.open_token(name, &row).await?
                 {
                     tracing::warn!(connection = %name, code = %error.code(), "renewing ahead of expiry failed; the old token still serves");
                     return Ok(found);
@@ -334,11 +336,11 @@ impl Broker {
     }
 
     /// The stored token, if it meets the want.
-    fn stored_token(&self, name: &ConnectionName, row: &CredentialRow, want: &Want) -> Result<Option<Found>, Error> {
+    async fn stored_token(&self, name: &ConnectionName, row: &CredentialRow, want: &Want) -> Result<Option<Found>, Error> {
         if *want == Want::SignIn {
             return Ok(None);
         }
-        let found = self.open_token(name, row)?.filter(|found| found.left > RENEW_AHEAD);
+        let found = self.open_token(name, row).await?.filter(|found| found.left > RENEW_AHEAD);
         Ok(match want {
             Want::Not(stale) => found.filter(|found| fingerprint(found.token.expose()) != *stale),
             _ => found,
@@ -346,14 +348,14 @@ impl Broker {
     }
 
     /// The stored token, unless it has expired.
-    fn open_token(&self, name: &ConnectionName, row: &CredentialRow) -> Result<Option<Found>, Error> {
+    async fn open_token(&self, name: &ConnectionName, row: &CredentialRow) -> Result<Option<Found>, Error> {
         let (Some(sealed), Some(left)) = (&row.token, row.token_left) else {
             return Ok(None);
         };
         let Some(left) = Duration::try_from_secs_f64(left).ok().filter(|left| !left.is_zero()) else {
             return Ok(None);
         };
-        let vault = Vault::unlock(&self.kek, &self.tenant, name, &row.data_key)?;
+        let vault = Vault::unlock(self.provider.as_ref(), &self.tenant, name, &row.data_key).await?;
         let plain = Zeroizing::new(vault.open("token", sealed)?);
         // A form of an older release: as if there were none.
         let Ok(token) = serde_json::from_slice::<SealedToken>(&plain) else {

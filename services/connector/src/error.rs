@@ -6,6 +6,7 @@ use syncline_batch::SealError;
 use syncline_connect::ConnectError;
 use syncline_domain::spec::SpecError;
 use syncline_domain::{ConnectionName, ErrorCode};
+use syncline_runtime::keys::provider::ProviderError;
 use syncline_wire::status::{invalid_field, status};
 use thiserror::Error;
 use tonic::Status;
@@ -42,6 +43,14 @@ pub enum Error {
     },
     #[error("connection `{name}`: {source}")]
     System { name: ConnectionName, source: ConnectError },
+    #[error(transparent)]
+    Keys(#[from] ProviderError),
+    #[error("{what} could not be wrapped anew: {source}")]
+    Rewrap {
+        what: String,
+        #[source]
+        source: ProviderError,
+    },
     #[error("the connector's database does not answer")]
     DatabaseAway(#[source] Arc<sqlx::Error>),
     #[error("the connector's database refused a statement")]
@@ -86,6 +95,7 @@ impl Error {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::UnknownConnection(_) => ErrorCode::UnknownConnection,
+            Self::Keys(error) | Self::Rewrap { source: error, .. } => error.code(),
             Self::Document(_) | Self::Invalid(_) => ErrorCode::SyncInvalid,
             Self::NotTheOwner { .. } => ErrorCode::Role,
             Self::StoredDocument(_) | Self::Seal { .. } | Self::DatabaseRefused(_) => ErrorCode::Internal,

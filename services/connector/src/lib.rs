@@ -18,6 +18,7 @@ pub mod describes;
 pub mod document;
 pub mod error;
 pub mod quota;
+pub mod rewrap;
 pub mod run_keys;
 pub mod secrets;
 mod signin;
@@ -29,9 +30,9 @@ use std::sync::Arc;
 use anyhow::Context;
 use sqlx::PgPool;
 use sqlx::migrate::Migrator;
-use syncline_batch::SealingKey;
 use syncline_domain::spec::{ConnectionDocument, ConnectionSpec};
 use syncline_domain::{ConnectionName, TenantId};
+use syncline_runtime::keys::provider::{Kek, KeyProvider};
 use syncline_runtime::{Config, Platform, rpc};
 use syncline_wire::access::access_service_server::AccessServiceServer;
 use syncline_wire::connection::connection_service_server::ConnectionServiceServer;
@@ -48,14 +49,6 @@ use crate::systems::System;
 /// The schema of this service.
 pub static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
-/// The key-encryption keys that the connector needs.
-#[derive(Debug)]
-pub struct Keks {
-    pub credentials: SealingKey,
-    pub raw: SealingKey,
-    pub clean: SealingKey,
-}
-
 /// Both gRPC services. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct Connector {
@@ -70,12 +63,12 @@ pub struct Connector {
 
 impl Connector {
     #[must_use]
-    pub fn new(db: PgPool, tenant: TenantId, keks: Keks, http: reqwest::Client) -> Self {
+    pub fn new(db: PgPool, tenant: TenantId, provider: Arc<dyn KeyProvider>, http: reqwest::Client) -> Self {
         Self {
-            broker: Arc::new(Broker::new(db.clone(), tenant.clone(), keks.credentials, http.clone())),
+            broker: Arc::new(Broker::new(db.clone(), tenant.clone(), Arc::clone(&provider), http.clone())),
             quotas: Arc::new(Quotas::new(db.clone(), tenant.clone())),
             describes: Arc::new(Describes::new(db.clone(), tenant.clone())),
-            run_keys: Arc::new(RunKeys::new(db.clone(), tenant.clone(), keks.raw, keks.clean)),
+            run_keys: Arc::new(RunKeys::new(db.clone(), tenant.clone(), provider)),
             http,
             tenant,
             db,
@@ -122,13 +115,12 @@ impl Connector {
 /// When NATS, PostgreSQL or a key is missing, or the address is taken.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     let platform = Platform::start(config, Some(&MIGRATIONS), shutdown).await?;
-    let keks = Keks {
-        credentials: platform.keys.credentials()?,
-        raw: platform.keys.kek_raw()?,
-        clean: platform.keys.kek_clean()?,
-    };
+    let provider = platform.keys.provider();
+    for kek in Kek::ALL {
+        provider.check(kek).await?;
+    }
     let http = systems::http_client().context("the connector's HTTP client")?;
-    let connector = Connector::new(platform.db.clone(), platform.config.tenant.clone(), keks, http);
+    let connector = Connector::new(platform.db.clone(), platform.config.tenant.clone(), provider, http);
     let served = rpc::serve(&platform, connector.routes()).await;
     connector.stop().await;
     Ok(served?)

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use syncline_batch::{SealError, SealingKey};
 use syncline_domain::spec::AuthSpec;
 use syncline_domain::{ConnectionName, TenantId};
+use syncline_runtime::keys::provider::{Kek, KeyProvider, ProviderError};
 use zeroize::Zeroizing;
 
 use crate::document::{REFRESH_TOKEN, secret_names};
@@ -148,27 +149,35 @@ impl fmt::Debug for Vault {
 
 impl Vault {
     /// With a new data key, and that key wrapped.
-    #[must_use]
-    pub fn create(kek: &SealingKey, tenant: &TenantId, name: &ConnectionName) -> (Self, Vec<u8>) {
+    ///
+    /// # Errors
+    /// [`Error::Keys`].
+    pub async fn create(provider: &dyn KeyProvider, tenant: &TenantId, name: &ConnectionName) -> Result<(Self, Vec<u8>), Error> {
         let place = format!("{tenant}/{name}");
         let data_key = SealingKey::generate();
-        let wrapped = kek.wrap(&data_key, place.as_bytes());
+        let wrapped = provider.wrap(Kek::Credentials, &data_key, &place).await?;
         let vault = Self {
             name: name.clone(),
             place,
             data_key,
         };
-        (vault, wrapped)
+        Ok((vault, wrapped))
     }
 
     /// # Errors
-    /// [`Error::Seal`] when the key was wrapped by another key or for another connection.
-    pub fn unlock(kek: &SealingKey, tenant: &TenantId, name: &ConnectionName, wrapped: &[u8]) -> Result<Self, Error> {
+    /// [`Error::Seal`] when the key was wrapped by another key or for another connection; [`Error::Keys`].
+    pub async fn unlock(provider: &dyn KeyProvider, tenant: &TenantId, name: &ConnectionName, wrapped: &[u8]) -> Result<Self, Error> {
         let place = format!("{tenant}/{name}");
-        let data_key = kek.unwrap(wrapped, place.as_bytes()).map_err(|source| Error::Seal {
-            name: name.clone(),
-            source,
-        })?;
+        let data_key = match provider.unwrap(Kek::Credentials, wrapped, &place).await {
+            Ok(data_key) => data_key,
+            Err(ProviderError::Seal { source, .. }) => {
+                return Err(Error::Seal {
+                    name: name.clone(),
+                    source,
+                });
+            }
+            Err(other) => return Err(other.into()),
+        };
         Ok(Self {
             name: name.clone(),
             place,
@@ -201,6 +210,7 @@ impl Vault {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use syncline_domain::spec::SecretRef;
+    use syncline_runtime::keys::provider::LocalKeys;
 
     use super::*;
 
@@ -237,22 +247,23 @@ mod tests {
         }
     }
 
-    #[test]
-    fn sealed_secrets_open_in_their_own_place_only() {
-        let kek = SealingKey::generate();
+    fn keys() -> LocalKeys {
+        LocalKeys::default().with(Kek::Credentials, SealingKey::generate(), None)
+    }
+
+    #[tokio::test]
+    async fn sealed_secrets_open_in_their_own_place_only() {
+        let kek = keys();
         let (tenant, name) = (TenantId::single(), ConnectionName::new("production").unwrap());
-        let (vault, wrapped) = Vault::create(&kek, &tenant, &name);
+        let (vault, wrapped) = Vault::create(&kek, &tenant, &name).await.unwrap();
         let sealed = full().seal(&vault);
-        let unlocked = Vault::unlock(&kek, &tenant, &name, &wrapped).unwrap();
+        let unlocked = Vault::unlock(&kek, &tenant, &name, &wrapped).await.unwrap();
         let opened = Secrets::open(&unlocked, &sealed).unwrap();
         assert_eq!(opened.get("refresh_token").unwrap().expose_secret(), "5Aep\"\n\u{1}");
         assert!(unlocked.open("token", &sealed).is_err(), "another purpose");
         let other = ConnectionName::new("uat").unwrap();
-        assert!(Vault::unlock(&kek, &tenant, &other, &wrapped).is_err(), "another connection");
-        assert!(
-            Vault::unlock(&SealingKey::generate(), &tenant, &name, &wrapped).is_err(),
-            "another key"
-        );
+        assert!(Vault::unlock(&kek, &tenant, &other, &wrapped).await.is_err(), "another connection");
+        assert!(Vault::unlock(&keys(), &tenant, &name, &wrapped).await.is_err(), "another key");
     }
 
     #[test]

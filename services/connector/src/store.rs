@@ -459,3 +459,56 @@ pub async fn run_key_offer(db: impl PgExecutor<'_>, tenant: &TenantId, run: &Run
         .await?;
     Ok(())
 }
+
+/// Every connection that has credentials, of every tenant.
+pub async fn credential_names(db: impl PgExecutor<'_>) -> Result<Vec<(String, String)>, sqlx::Error> {
+    sqlx::query_as("select tenant, name from credential order by tenant, name")
+        .fetch_all(db)
+        .await
+}
+
+/// The wrapped data key of a connection, locked until the transaction ends.
+pub async fn credential_key_lock(db: &mut PgConnection, tenant: &str, name: &str) -> Result<Option<Vec<u8>>, sqlx::Error> {
+    sqlx::query_scalar("select data_key from credential where tenant = $1 and name = $2 for update")
+        .bind(tenant)
+        .bind(name)
+        .fetch_optional(db)
+        .await
+}
+
+pub async fn credential_key_put(db: &mut PgConnection, tenant: &str, name: &str, wrapped: &[u8]) -> Result<(), sqlx::Error> {
+    sqlx::query("update credential set data_key = $3 where tenant = $1 and name = $2")
+        .bind(tenant)
+        .bind(name)
+        .bind(wrapped)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// Every run that has keys, of every tenant.
+pub async fn run_key_names(db: impl PgExecutor<'_>) -> Result<Vec<(String, String)>, sqlx::Error> {
+    sqlx::query_as("select tenant, run from run_key order by tenant, run")
+        .fetch_all(db)
+        .await
+}
+
+/// The wrapped keys of a run, locked until the transaction ends.
+pub async fn run_key_lock(db: &mut PgConnection, tenant: &str, run: &str) -> Result<Option<RunKeyRow>, sqlx::Error> {
+    sqlx::query_as("select raw_wrapped, clean_wrapped from run_key where tenant = $1 and run = $2 for update")
+        .bind(tenant)
+        .bind(run)
+        .fetch_optional(db)
+        .await
+}
+
+pub async fn run_key_put(db: &mut PgConnection, tenant: &str, run: &str, keys: &RunKeyRow) -> Result<(), sqlx::Error> {
+    sqlx::query("update run_key set raw_wrapped = $3, clean_wrapped = $4 where tenant = $1 and run = $2")
+        .bind(tenant)
+        .bind(run)
+        .bind(&keys.raw_wrapped)
+        .bind(&keys.clean_wrapped)
+        .execute(db)
+        .await?;
+    Ok(())
+}

@@ -445,3 +445,58 @@ async fn a_database_that_is_away_is_an_answer_and_not_a_hang() {
     proxy.forward();
     syncline_testkit::eventually(SOON, || async { lease(&replica, 1).await }).await;
 }
+
+#[tokio::test]
+async fn a_rotation_rewraps_what_is_stored_and_nothing_stops() {
+    use std::sync::Arc;
+
+    use syncline_connector::rewrap::{Rewrapped, rewrap};
+    use syncline_runtime::keys::provider::Kek;
+
+    let bench = Bench::start().await;
+    let mut old = bench.replica().await;
+    old.connections.apply_connection(bench.document()).await.unwrap();
+    let request = GetRunKeysRequest { run: "r-1".to_owned() };
+    let before = old.access.get_run_keys(request.clone()).await.unwrap().into_inner();
+    let [credentials, raw] = [7, 8].map(|n| SealingKey::new([n; 32]));
+    let rotated = bench::keks()
+        .with(Kek::Credentials, credentials.clone(), Some(SealingKey::new([1; 32])))
+        .with(Kek::Raw, raw.clone(), Some(SealingKey::new([2; 32])));
+    // With both keys, everything still opens.
+    let mut during = bench.replica_of(rotated.clone(), bench.database.url()).await;
+    let same = during.connections.apply_connection(bench.document()).await.unwrap().into_inner();
+    assert!(!same.changed, "the stored credentials open");
+    let done = rewrap(&bench.db, &rotated).await.unwrap();
+    let all = Rewrapped {
+        connections: 1,
+        connections_changed: 1,
+        runs: 1,
+        runs_changed: 1,
+    };
+    assert_eq!(done, all);
+    let again = rewrap(&bench.db, &rotated).await.unwrap();
+    assert_eq!((again.connections_changed, again.runs_changed), (0, 0));
+
+    // The old keys are gone.
+    let after = bench::keks()
+        .with(Kek::Credentials, credentials, None)
+        .with(Kek::Raw, raw.clone(), None);
+    let mut new = bench.replica_of(after, bench.database.url()).await;
+    assert!(
+        !new.connections
+            .apply_connection(bench.document())
+            .await
+            .unwrap()
+            .into_inner()
+            .changed
+    );
+    let keys = new.access.get_run_keys(request).await.unwrap().into_inner();
+    assert_eq!(keys.clean_wrapped, before.clean_wrapped, "its key was not rotated");
+    let data_key = SealingKey::new([2; 32]).unwrap(&before.raw_wrapped, b"r-1/raw").unwrap();
+    assert_eq!(raw.unwrap(&keys.raw_wrapped, b"r-1/raw").unwrap().expose(), data_key.expose());
+
+    // A key that nothing fits changes nothing and names what it was.
+    let lost = Arc::new(bench::keks().with(Kek::Credentials, SealingKey::new([9; 32]), None));
+    let error = rewrap(&bench.db, lost.as_ref()).await.unwrap_err().to_string();
+    assert!(error.contains("`production`"), "{error}");
+}

@@ -23,6 +23,7 @@ mod telling;
 
 use std::sync::Arc;
 
+use syncline_runtime::keys::provider::Kek;
 use syncline_runtime::progress::{Claims, Progress};
 use syncline_runtime::{Config, Platform, metrics, rpc, worker};
 use tokio_util::sync::CancellationToken;
@@ -53,6 +54,7 @@ impl Claims for OpenEntries {
 /// When it cannot start or its server fails.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     let platform = Platform::start(config, Some(&MIGRATIONS), shutdown).await?;
+    platform.keys.provider().check(Kek::Clean).await?;
     let stage = Arc::new(Loading::new(&platform)?);
     let tasks = platform.clone();
     platform.spawn("tasks", async move {

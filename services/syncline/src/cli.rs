@@ -62,6 +62,9 @@ pub enum Command {
     },
     /// Make what an installation keeps to itself: keys, first token, users of NATS, certificates; overwrites nothing
     Secrets(Secrets),
+    /// Key-encryption keys, with the connector's environment
+    #[command(subcommand)]
+    Keys(Keys),
     /// Bring every schema and stream up to date, once, for services with SYNCLINE_MIGRATE=never
     Migrate,
     /// Manage connections to orgs
@@ -220,6 +223,12 @@ pub enum RunsCommand {
     Resume { run: String },
     /// Approve the plan of a run that waits for it
     Approve { run: String },
+}
+
+#[derive(Subcommand)]
+pub enum Keys {
+    /// Wrap every data key under the newest keys, after a rotation; what they seal is not touched
+    Rewrap,
 }
 
 #[derive(Args)]

@@ -77,11 +77,12 @@ mod tests {
     use secrecy::ExposeSecret as _;
     use syncline_runtime::Keys;
     use syncline_runtime::config::KeyConfig;
+    use syncline_runtime::keys::provider::Kek;
 
     use super::*;
 
-    #[test]
-    fn keys_are_made_once_for_their_owner_alone_and_can_be_loaded() {
+    #[tokio::test]
+    async fn keys_are_made_once_for_their_owner_alone_and_can_be_loaded() {
         let root = tempfile::tempdir().unwrap();
         let dir = root.path().join("a/keys");
         assert_eq!(make_missing(&dir).unwrap_or_else(|e| panic!("{e}")).len(), KEY_NAMES.len());
@@ -95,9 +96,14 @@ mod tests {
             assert_eq!(entry.unwrap().metadata().unwrap().permissions().mode() & 0o777, 0o600);
         }
         assert_eq!(std::fs::metadata(&dir).unwrap().permissions().mode() & 0o777, 0o700);
-        let keys = Keys::load(&KeyConfig { dir: Some(dir) });
-        assert!(keys.mask().is_ok() && keys.digest().is_ok() && keys.credentials().is_ok());
-        assert!(keys.kek_raw().is_ok() && keys.kek_clean().is_ok());
+        let keys = Keys::load(&KeyConfig {
+            dir: Some(dir),
+            vault: None,
+        });
+        assert!(keys.mask().is_ok() && keys.digest().is_ok());
+        for kek in Kek::ALL {
+            keys.provider().check(kek).await.unwrap();
+        }
     }
 
     #[test]

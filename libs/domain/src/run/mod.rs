@@ -31,6 +31,9 @@ pub const REINVITE_MS_MIN: u64 = 1_000;
 /// … and doubles up to this.
 pub const REINVITE_MS_MAX: u64 = 30_000;
 
+/// While a run stops, the loader is asked this often to learn what became of open claims.
+pub const SETTLE_MS: u64 = 2_000;
+
 /// Something that happened to a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {

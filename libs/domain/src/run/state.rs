@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::step::Step;
-use super::{Effect, Illegal, REINVITE_MS_MAX, REINVITE_MS_MIN, TASKS_PER_STAGE_MAX};
+use super::{Effect, Illegal, REINVITE_MS_MAX, REINVITE_MS_MIN, SETTLE_MS, TASKS_PER_STAGE_MAX};
 use crate::catalogue::ErrorCode;
 use crate::{ObjectName, catalogue};
 
@@ -216,6 +216,9 @@ pub struct RunState {
     pub life: Life,
     pub objects: Vec<ObjectState>,
     pub with_errors: bool,
+    /// While it stops: when the loader was last asked to settle.
+    #[serde(default)]
+    pub settle_ms: u64,
 }
 
 impl Default for RunState {
@@ -232,6 +235,7 @@ impl RunState {
             life: Life::Pending,
             objects: Vec::new(),
             with_errors: false,
+            settle_ms: 0,
         }
     }
 
@@ -453,8 +457,12 @@ impl RunState {
             }
             Life::Running => self.invite_ready(now_ms, effects),
             Life::Failing { .. } | Life::Cancelling | Life::Pausing => {
-                effects.push(Effect::InviteSettle);
-                true
+                let due = now_ms >= self.settle_ms.saturating_add(SETTLE_MS);
+                if due {
+                    self.settle_ms = now_ms;
+                    effects.push(Effect::InviteSettle);
+                }
+                due
             }
             _ => false,
         }

@@ -96,16 +96,14 @@ impl Connector {
         }
         if let Some(row) = store::credential_lock(&mut tx, &self.tenant, name, APPLY_HOLD_MAX).await? {
             // Credentials that do not open any more (another key) are mended by applying them again.
-            let same_secrets = self
-                .broker
-                .open_secrets(name, &row)
-                .is_ok_and(|stored| stored.same_as_applied(secrets));
+            let stored = self.broker.open_secrets(name, &row).await;
+            let same_secrets = stored.is_ok_and(|stored| stored.same_as_applied(secrets));
             if same_secrets && row.document == text {
                 tx.rollback().await?;
                 return Ok(false);
             }
         }
-        let (data_key, sealed) = self.broker.seal_secrets(name, secrets);
+        let (data_key, sealed) = self.broker.seal_secrets(name, secrets).await?;
         let version = store::connection_put(&mut tx, &self.tenant, name, &text, caller.map_or("", |c| &c.subject)).await?;
         store::credential_put(&mut *tx, &self.tenant, name, version, &data_key, &sealed).await?;
         tx.commit().await?;

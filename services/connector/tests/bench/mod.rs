@@ -14,8 +14,9 @@ use serde_json::json;
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use syncline_batch::SealingKey;
-use syncline_connector::{Connector, Keks, MIGRATIONS, systems};
+use syncline_connector::{Connector, MIGRATIONS, systems};
 use syncline_domain::TenantId;
+use syncline_runtime::keys::provider::{Kek, LocalKeys};
 use syncline_testkit::{FaultProxy, TestDatabase};
 use syncline_wire::access::access_service_client::AccessServiceClient;
 use syncline_wire::connection::ApplyConnectionRequest;
@@ -158,19 +159,18 @@ async fn describe(State(org): State<Org>, Path(object): Path<String>, headers: H
 }
 
 /// The keys are the same for every replica.
-fn keks() -> Keks {
-    Keks {
-        credentials: SealingKey::new([1; 32]),
-        raw: SealingKey::new([2; 32]),
-        clean: SealingKey::new([3; 32]),
-    }
+pub fn keks() -> LocalKeys {
+    LocalKeys::default()
+        .with(Kek::Credentials, SealingKey::new([1; 32]), None)
+        .with(Kek::Raw, SealingKey::new([2; 32]), None)
+        .with(Kek::Clean, SealingKey::new([3; 32]), None)
 }
 
 pub struct Bench {
     // Before the database, which can only be dropped once nobody waits on it.
     pub db: PgPool,
     pub org: Org,
-    database: TestDatabase,
+    pub database: TestDatabase,
 }
 
 pub struct Replica {
@@ -198,10 +198,7 @@ impl Bench {
     }
 
     pub async fn replica_with_other_key(&self) -> Replica {
-        let other = Keks {
-            credentials: SealingKey::new([9; 32]),
-            ..keks()
-        };
+        let other = keks().with(Kek::Credentials, SealingKey::new([9; 32]), None);
         self.replica_of(other, self.database.url()).await
     }
 
@@ -211,9 +208,9 @@ impl Bench {
         (proxy, replica)
     }
 
-    async fn replica_of(&self, keks: Keks, database: &str) -> Replica {
+    pub async fn replica_of(&self, keks: LocalKeys, database: &str) -> Replica {
         let http = systems::http_client().unwrap();
-        let connector = Connector::new(pool(database).await, TenantId::single(), keks, http);
+        let connector = Connector::new(pool(database).await, TenantId::single(), Arc::new(keks), http);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let routes = connector.routes();

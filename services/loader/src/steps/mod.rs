@@ -34,7 +34,6 @@ impl Loading {
     pub fn new(platform: &Platform) -> anyhow::Result<Self> {
         // Fail at start, not at the first run.
         platform.keys.digest()?;
-        platform.keys.kek_clean()?;
         Ok(Self {
             platform: platform.clone(),
             plans: Plans::new(platform),

@@ -7,6 +7,7 @@ pub mod connection;
 pub mod dead_letters;
 pub mod dev;
 pub mod health;
+pub mod keys;
 pub mod manual;
 pub mod migrate;
 pub mod report;
@@ -17,7 +18,7 @@ pub mod serve;
 pub mod token;
 pub mod version;
 
-use crate::cli::{Audit, Cli, Command};
+use crate::cli::{self, Audit, Cli, Command};
 use crate::client::Gateway;
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -40,6 +41,7 @@ pub fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Dev(dev) => dev::run(dev, cli.global.token, output),
         Command::Serve { service } => serve::run(&service),
         Command::Migrate => migrate::run(output),
+        Command::Keys(cli::Keys::Rewrap) => keys::run(output),
         Command::Secrets(arguments) => secrets::run(&arguments, output),
         Command::Health { url, service } => health::run(&url, &service, output),
         Command::Completions { shell } => manual::completions(shell),
@@ -75,6 +77,7 @@ async fn remote(context: &Context, command: Command) -> Result<Exit, CliError> {
         Command::Dev(_)
         | Command::Serve { .. }
         | Command::Migrate
+        | Command::Keys(_)
         | Command::Secrets(_)
         | Command::Health { .. }
         | Command::Version
