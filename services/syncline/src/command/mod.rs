@@ -7,6 +7,7 @@ pub mod connection;
 pub mod dead_letters;
 pub mod dev;
 pub mod health;
+pub mod import;
 pub mod manual;
 pub mod migrate;
 pub mod report;
@@ -40,6 +41,7 @@ pub fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Serve { service } => serve::run(&service),
         Command::Migrate => migrate::run(output),
         Command::Health { url, service } => health::run(&url, &service, output),
+        Command::Import(command) => import::run(command, output),
         Command::Completions { shell } => manual::completions(shell),
         Command::Man { dir } => manual::pages(&dir, output),
         Command::Audit(Audit::Verify { file: Some(file) }) => audit::verify_file(&file, output),
@@ -75,6 +77,7 @@ async fn remote(context: &Context, command: Command) -> Result<Exit, CliError> {
         | Command::Migrate
         | Command::Health { .. }
         | Command::Version
+        | Command::Import(_)
         | Command::Completions { .. }
         | Command::Man { .. } => Ok(Exit::Ok),
     }
