@@ -2,7 +2,8 @@
 """Holds alerts and runbooks against the metrics, the command line and the tables that there are.
 
 promtool sees that the rules are valid and fire; here is what it cannot know: that every metric and label that a rule names
-is in docs/metrics.md, that every alert has a page and every page an alert, and that what a page tells people to type exists.
+is in docs/metrics.md, that no rule misses what a counter counts first, that every alert has a page and every page an alert, and
+that what a page tells people to type exists.
 Exit code 1 and a line per broken promise.
 """
 
@@ -14,6 +15,11 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 RUNBOOKS = ROOT / "docs" / "runbooks"
 # What Prometheus makes of a histogram.
 SUFFIXES = ("_count", "_sum", "_bucket")
+# A metric or a recorded series, and what it is narrowed to.
+SERIES = re.compile(r"(?<![\w:])((?:\w+:)?syncline_\w+(?::\w+)?)(?:\{([^}]*)\})?")
+# What a counter has counted in a window, its first number included: a series is born with it, so it never rises to it. A day
+# back, so that nothing is born again that was merely not scraped.
+COUNTED = re.compile(r"\((syncline_\w+(?:\{[^}]*\})?) unless present_over_time\(\1\[1d\] offset ([\w$]+)\)\) or increase\(\1\[\2\]\)")
 
 problems = []
 
@@ -56,16 +62,32 @@ def tables():
     return found
 
 
-def check_rules(alerts, known):
-    for name, expression in alerts.items():
-        for metric, braces in re.findall(r"\b(syncline_\w+)(?:\{([^}]*)\})?", expression):
+def misses_first(expression, functions="increase|rate|irate"):
+    """Whether it asks for the rise of a counter without what the counter was born with."""
+    return re.search(rf"\b({functions})\(", COUNTED.sub("", expression)) is not None
+
+
+def recorded(records):
+    """Labels by recorded series: those that it is summed by."""
+    found = {}
+    for name, expression in records.items():
+        group = re.match(r"sum by \(([^)]*)\)", expression)
+        found[name] = set(re.findall(r"\w+", group[1])) if group else set()
+    return found
+
+
+def check_rules(rules, known):
+    for name, expression in rules.items():
+        series = SERIES.findall(expression)
+        for metric, braces in series:
             expect(metric in known, f"{name}: there is no metric {metric}")
-            for label in re.findall(r"(\w+)\s*=", braces):
+            for label in re.findall(r"(\w+)\s*[=!]", re.sub(r'"[^"]*"', "", braces)):
                 expect(label in known.get(metric, {label}), f"{name}: {metric} has no label {label}")
         for group in re.findall(r"by \(([^)]*)\)", expression):
-            labels = {label for metric, its in known.items() if metric in expression for label in its}
+            labels = {label for metric, _ in series for label in known.get(metric, ())}
             for label in group.split(","):
                 expect(label.strip() in labels, f"{name}: nothing in it has a label {label.strip()}")
+        expect(not misses_first(expression), f"{name}: does not see what a counter counts first")
 
 
 def check_page(page, words, columns, known):
@@ -90,8 +112,13 @@ def check_page(page, words, columns, known):
 def main():
     text = (ROOT / "deploy/observability/alerts.yaml").read_text()
     alerts = dict(re.findall(r"- alert: (\w+)\n\s+expr: '(.*)'", text))
+    records = dict(re.findall(r"- record: (\S+)\n\s+expr: '(.*)'", text))
+    expect(len(alerts) + len(records) == len(re.findall(r"^\s*- (?:alert|record):", text, re.MULTILINE)), "a rule is not written in one line")
     known = metrics()
-    check_rules(alerts, known)
+    check_rules(records, known)
+    check_rules(alerts, known | recorded(records))
+    used = {metric for expression in alerts.values() for metric, _ in SERIES.findall(expression)}
+    expect(records.keys() <= used, f"recorded for no alert: {sorted(records.keys() - used)}")
     pages = {page.stem: page for page in RUNBOOKS.glob("*.md")}
     expect(alerts.keys() == pages.keys(), f"without a page or an alert: {sorted(alerts.keys() ^ pages.keys())}")
     tested = re.findall(r"alertname: (\w+)\n\s+exp_alerts:(.*)", (ROOT / "deploy/observability/alerts_test.yaml").read_text())

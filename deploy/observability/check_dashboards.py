@@ -196,6 +196,9 @@ def check_expression(target, known, variables, say):
         for label in re.findall(r"(\w+)\s*(?:=|!)", re.sub(r'"[^"]*"', '""', braces)):
             if label not in known.get(metric, {label}):
                 say(f"{metric} has no label {label}")
+    # A rate is a line over time; a number of events is true from the first one on.
+    if check.misses_first(expression, "increase"):
+        say("a query does not see what a counter counts first")
     kept = set()
     for group in re.finditer(r"\b(by|without|on|ignoring|group_left|group_right)\s*\(([^)]*)\)\s*(\()?", expression):
         labels = {label.strip() for label in group[2].split(",") if label.strip()}
@@ -282,8 +285,13 @@ BROKEN = [
     ("a group that is not there", lambda b, p, t: replace(t, "by (stage)", "by (step)"), "groups by step, which syncline_stage_records_total"),
     ("a group behind", lambda b, p, t: t.update(expr="sum(syncline_runs_active) by (status)", legendFormat=""), "of which nothing is checked"),
     ("a legend that is not kept", lambda b, p, t: t.update(legendFormat="{{service}}"), "its legend names service"),
+    ("a count from the second on", lambda b, p, t: replace(t, "rate(", "increase("), "does not see what a counter counts first"),
+    ("a count of two windows", lambda b, p, t: t.update(expr=FIRST, legendFormat=""), "does not see what a counter counts first"),
     ("a variable that is not there", lambda b, p, t: replace(t, "$stage", "$stages"), "there is no variable stages"),
 ]
+
+
+FIRST = "sum ((syncline_retries_total unless present_over_time(syncline_retries_total[1d] offset 5m)) or increase(syncline_retries_total[10m]))"
 
 
 def variable(board, query):

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use secrecy::SecretString;
+use syncline_domain::{ConnectionName, SyncName};
 
 use crate::exit::EXIT_CODES;
 use crate::output::Format;
@@ -97,6 +98,9 @@ pub enum Command {
     /// Read the audit log, export it, prove that nobody changed it
     #[command(subcommand)]
     Audit(Audit),
+    /// Make a definition from another tool's configuration, and list what cannot be carried over
+    #[command(subcommand)]
+    Import(Import),
     /// Print the script that completes commands in a shell
     Completions {
         #[arg(value_enum)]
@@ -330,6 +334,30 @@ pub struct AuditList {
     /// At most so many
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub limit: u32,
+}
+
+#[derive(Subcommand)]
+pub enum Import {
+    /// From SFDMU's export.json; nothing is guessed, and what a sync cannot hold is named on stderr and in comments
+    Sfdmu(ImportSfdmu),
+}
+
+#[derive(Args)]
+pub struct ImportSfdmu {
+    /// The export.json; `-` is stdin
+    pub file: PathBuf,
+    /// Connection that is read
+    #[arg(long, value_name = "CONNECTION", default_value = "source")]
+    pub source: ConnectionName,
+    /// Connection that is written
+    #[arg(long, value_name = "CONNECTION", default_value = "target")]
+    pub target: ConnectionName,
+    /// Name of the sync; of several sets of objects the second is NAME-2, and so on
+    #[arg(long, default_value = "sfdmu")]
+    pub name: SyncName,
+    /// Write the definition into this file, which must not be there yet, instead of to stdout
+    #[arg(short, long, value_name = "FILE")]
+    pub write: Option<PathBuf>,
 }
 
 #[cfg(test)]

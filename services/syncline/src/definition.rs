@@ -48,18 +48,27 @@ pub fn read(files: &[PathBuf]) -> Result<Definitions, CliError> {
     let mut definitions = Definitions::default();
     let mut complaints = Vec::new();
     for file in files {
-        let name = if is_stdin(file) {
-            "<stdin>".to_owned()
-        } else {
-            file.display().to_string()
-        };
-        let text = read_text(file)
-            .map_err(|e| CliError::coded(ErrorCode::SyncInvalid, format!("{name}: {e}")).remedy("Name a file that can be read."))?;
+        let (name, text) = read_named(file)?;
         read_file(&name, &text, &mut definitions, &mut complaints);
     }
     complaints.extend(duplicates(&definitions));
     refuse(complaints)?;
     Ok(definitions)
+}
+
+/// A file's name for messages, and its text; `-` is stdin.
+///
+/// # Errors
+/// A file that cannot be read, or is too large to be a definition.
+pub fn read_named(file: &Path) -> Result<(String, String), CliError> {
+    let name = if is_stdin(file) {
+        "<stdin>".to_owned()
+    } else {
+        file.display().to_string()
+    };
+    let text = read_text(file)
+        .map_err(|e| CliError::coded(ErrorCode::SyncInvalid, format!("{name}: {e}")).remedy("Name a file that can be read."))?;
+    Ok((name, text))
 }
 
 /// One error from all complaints, or none.

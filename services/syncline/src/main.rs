@@ -15,6 +15,7 @@ mod dev_keys;
 mod error;
 mod exit;
 mod figures;
+mod import;
 mod output;
 mod services;
 mod table;

@@ -7,6 +7,7 @@ pub mod connection;
 pub mod dead_letters;
 pub mod dev;
 pub mod health;
+pub mod import;
 pub mod keys;
 pub mod manual;
 pub mod migrate;
@@ -44,6 +45,7 @@ pub fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Keys(cli::Keys::Rewrap) => keys::run(output),
         Command::Secrets(arguments) => secrets::run(&arguments, output),
         Command::Health { url, service } => health::run(&url, &service, output),
+        Command::Import(command) => import::run(command, output),
         Command::Completions { shell } => manual::completions(shell),
         Command::Man { dir } => manual::pages(&dir, output),
         Command::Audit(Audit::Verify { file: Some(file), partial }) => audit::verify_file(&file, partial, output),
@@ -81,6 +83,7 @@ async fn remote(context: &Context, command: Command) -> Result<Exit, CliError> {
         | Command::Secrets(_)
         | Command::Health { .. }
         | Command::Version
+        | Command::Import(_)
         | Command::Completions { .. }
         | Command::Man { .. } => Ok(Exit::Ok),
     }
