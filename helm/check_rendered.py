@@ -54,9 +54,23 @@ def source_keys(service: str) -> set[str]:
     return keys
 
 
+def bus_users() -> set[str]:
+    """Who has a user of NATS: `USERS` and `ADMINISTRATOR` of the bus."""
+    text = (ROOT / "libs/bus/src/permissions.rs").read_text()
+    table = re.search(r"const USERS:[^=]*= &\[(.*?)^\];", text, re.DOTALL | re.MULTILINE)
+    administrator = re.search(r'const ADMINISTRATOR: &str = "([a-z]+)";', text)
+    return set(re.findall(r'^        name: "([a-z]+)",', table[1], re.MULTILINE)) | {administrator[1]}
+
+
+def tls_variables() -> list[str]:
+    """What belongs together: authority, certificate, key."""
+    names = re.search(r"let names = \[(.*?)\];", (RUNTIME / "tls.rs").read_text())
+    return re.findall(r'"([A-Z_]+)"', names[1])
+
+
 def source_variables(services: list[str]) -> set[str]:
     """Every variable that the runtime or the gateway reads."""
-    files = [RUNTIME / "config.rs", RUNTIME / "telemetry.rs", ROOT / "services/gateway/src/config.rs"]
+    files = [RUNTIME / "config.rs", RUNTIME / "tls.rs", RUNTIME / "telemetry.rs", ROOT / "services/gateway/src/config.rs"]
     text = "".join(file.read_text() for file in files)
     named = set(re.findall(r'"((?:SYNCLINE|OTEL)_[A-Z_]+)"', text))
     named |= {"SYNCLINE_KEY_" + key.upper().replace("-", "_") for key in key_names()}
@@ -91,30 +105,57 @@ def of_kind(manifests: list[dict], kind: str) -> dict[str, dict]:
     return found
 
 
+def plain_environment(container: dict) -> dict[str, str]:
+    """The variables that are in the manifest itself."""
+    return {v["name"]: v["value"] for v in container["env"] if "value" in v}
+
+
+def container_of(workload: dict) -> dict:
+    (container,) = workload["spec"]["template"]["spec"]["containers"]
+    return container
+
+
 def check_wiring(service: str, deployment: dict, services: dict[str, dict], port: int) -> None:
     labels = deployment["spec"]["template"]["metadata"]["labels"]
     selector = services[service]["spec"]["selector"]
     expect(selector.items() <= labels.items(), f"{service}: its Service selects none of its pods")
     expect(deployment["spec"]["selector"]["matchLabels"] == selector, f"{service}: Deployment and Service select differently")
     (published,) = services[service]["spec"]["ports"]
-    (container,) = deployment["spec"]["template"]["spec"]["containers"]
-    (listening,) = container["ports"]
-    expect(published["port"] == listening["containerPort"] == port, f"{service}: not on its port {port}")
-    expect(published["targetPort"] == listening["name"], f"{service}: its Service leads to no port")
-    tls = "SYNCLINE_GATEWAY_TLS_CERT" in {variable["name"] for variable in container["env"]}
+    container = container_of(deployment)
+    listening = {p["name"]: p["containerPort"] for p in container["ports"]}
+    expect(len(listening) == len(container["ports"]), f"{service}: two ports of one name")
+    expect(published["port"] == listening.get(published["targetPort"]) == port, f"{service}: not on its port {port}")
+    environment = plain_environment(container)
+    encrypted = serves_tls(service, container)
+    expect(published["appProtocol"] == ("https" if encrypted else "kubernetes.io/h2c"), f"{service}: its Service says another protocol")
+    if service == "gateway":
+        tls, plaintext = "SYNCLINE_GATEWAY_TLS_CERT" in environment, environment.get("SYNCLINE_GATEWAY_PLAINTEXT") == "allow"
+        expect(tls != plaintext, "gateway: serves neither with TLS nor, as somebody in front wants it, without")
+    # Probes speak no TLS: whoever does answers them elsewhere.
+    probed = port
+    if encrypted or set(tls_variables()) & environment.keys():
+        probed = listening.get("health")
+        expect(environment.get("SYNCLINE_HEALTH_LISTEN") == f"0.0.0.0:{probed}", f"{service}: does not answer health on the port {probed}")
+        expect(probed != port, f"{service}: answers health with TLS")
     health = (RUNTIME / "health.rs").read_text()
     for probe, asks in (("startupProbe", "liveness"), ("readinessProbe", "readiness"), ("livenessProbe", "liveness")):
-        handler = container[probe]["tcpSocket" if tls else "grpc"]
-        expect(handler["port"] == port, f"{service}: the {probe} asks another port")
-        expect(tls or handler.get("service") == asks, f"{service}: the {probe} does not ask for {asks}")
+        handler = container[probe].get("grpc", {})
+        expect(handler.get("port") == probed, f"{service}: the {probe} asks another port")
+        expect(handler.get("service") == asks, f"{service}: the {probe} does not ask for {asks}")
         expect(f'"{asks}"' in health, f"no service says whether it is in {asks}")
     expect(container["command"] + container["args"] == ["syncline", "serve", service], f"{service}: runs another program")
     account = deployment["spec"]["template"]["spec"]["serviceAccountName"]
     expect(account == deployment["metadata"]["name"], f"{service}: runs under another service's account")
 
 
-def check_environment(service: str, deployment: dict, services: dict[str, dict], known: set[str], ports: dict[str, int]) -> None:
-    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+def serves_tls(service: str, container: dict) -> bool:
+    """Whether its own port speaks TLS; the gateway's is for callers from outside."""
+    variable = "SYNCLINE_GATEWAY_TLS_CERT" if service == "gateway" else tls_variables()[0]
+    return variable in plain_environment(container)
+
+
+def check_environment(service: str, deployments: dict[str, dict], services: dict[str, dict], known: set[str], ports: dict[str, int]) -> None:
+    container = container_of(deployments[service])
     environment = {variable["name"]: variable for variable in container["env"]}
     expect(len(environment) == len(container["env"]), f"{service}: a variable is set twice")
     for name in environment:
@@ -122,7 +163,8 @@ def check_environment(service: str, deployment: dict, services: dict[str, dict],
     expect(environment["SYNCLINE_LISTEN"]["value"] == f"0.0.0.0:{ports[service]}", f"{service}: listens elsewhere")
     for peer, manifest in services.items():
         if peer != service:
-            url = f"http://{manifest['metadata']['name']}:{ports[peer]}"
+            scheme = "https" if serves_tls(peer, container_of(deployments[peer])) else "http"
+            url = f"{scheme}://{manifest['metadata']['name']}:{ports[peer]}"
             variable = f"SYNCLINE_{peer.upper()}_URL"
             expect(environment.get(variable, {}).get("value") == url, f"{service}: {variable} is not {url}")
 
@@ -139,6 +181,58 @@ def check_environment(service: str, deployment: dict, services: dict[str, dict],
         if name.startswith("SYNCLINE_KEY_"):
             entry = name.removeprefix("SYNCLINE_KEY_").lower().replace("_", "-")
             expect(reference["key"] == entry, f"{service}: {name} is read from the entry {reference['key']}")
+
+
+def check_files(service: str, workload: dict) -> None:
+    """Every file that a variable names is an entry of a Secret, and nothing is mounted beside them."""
+    container = container_of(workload)
+    volumes = {v["name"]: v["secret"] for v in workload["spec"]["template"]["spec"].get("volumes", [])}
+    mounted = {}
+    for mount in container.get("volumeMounts", []):
+        expect(mount.get("readOnly") is True, f"{service}: may write to {mount['mountPath']}")
+        volume = volumes.get(mount["name"], {})
+        expect(volume.get("defaultMode") == 0o440, f"{service}: others can read {mount['mountPath']}")
+        mounted |= {f"{mount['mountPath']}/{item['path']}": item["key"] for item in volume.get("items", [])}
+    named = {value for value in plain_environment(container).values() if value.startswith("/")}
+    expect(named == mounted.keys(), f"{service}: is told of the files {sorted(named)}, has {sorted(mounted)}")
+    for path, key in mounted.items():
+        expect(path.endswith("/" + key), f"{service}: {path} is the entry {key}")
+    expect({m["name"] for m in container.get("volumeMounts", [])} == volumes.keys(), f"{service}: has a volume that it does not mount")
+
+
+def check_mutual_tls(workloads: dict[str, dict]) -> None:
+    """All of them or none; each with the three files of a Secret that is its own."""
+    if not any(set(tls_variables()) & plain_environment(container_of(w)).keys() for w in workloads.values()):
+        return
+    wanted = dict(zip(tls_variables(), ("ca.crt", "tls.crt", "tls.key"), strict=True))
+    prefixes = set()
+    for service, workload in workloads.items():
+        container = container_of(workload)
+        environment = plain_environment(container)
+        folders = set()
+        for variable, entry in wanted.items():
+            folder, _, file = environment.get(variable, "").rpartition("/")
+            expect(file == entry, f"{service}: {variable} is not the entry {entry} of a Secret")
+            folders.add(folder)
+        mounts = {m["name"] for m in container.get("volumeMounts", []) if {m["mountPath"]} == folders}
+        secrets = [v["secret"]["secretName"] for v in workload["spec"]["template"]["spec"].get("volumes", []) if v["name"] in mounts]
+        expect(len(secrets) == 1 and secrets[0].endswith(f"-{service}"), f"{service}: has the certificate of {secrets}")
+        prefixes |= {secret.removesuffix(f"-{service}") for secret in secrets}
+    expect(len(prefixes) == 1, f"certificates are of several installations: {sorted(prefixes)}")
+
+
+def check_bus_users(workloads: dict[str, dict]) -> None:
+    """One address for all, or each its own."""
+    entries, secrets = {}, set()
+    for service, workload in workloads.items():
+        for variable in container_of(workload)["env"]:
+            if variable["name"] == "SYNCLINE_NATS_URL":
+                entries[service] = variable["valueFrom"]["secretKeyRef"]["key"]
+                secrets.add(variable["valueFrom"]["secretKeyRef"]["name"])
+    expect(entries.keys() == bus_users(), f"NATS is known to {sorted(entries)}, has users for {sorted(bus_users())}")
+    own = {service: f"url-{service}" for service in entries}
+    expect(len(set(entries.values())) == 1 or entries == own, f"NATS is spoken to as {entries}")
+    expect(len(secrets) == 1, f"several Secrets say where NATS is: {sorted(secrets)}")
 
 
 def check_security(service: str, deployment: dict) -> None:
@@ -197,12 +291,13 @@ def check_policy(service: str, policy: dict, deployments: dict[str, dict], calls
     expect(service == "gateway" or (443 in outside) == speaks_to_orgs, f"{service}: reaches orgs though it needs not, or not though it must")
 
 
-def check_job(manifests: list[dict]) -> None:
-    (job,) = [m for m in manifests if m["kind"] == "Job"]
+def check_job(job: dict, known: set[str]) -> None:
     pod = job["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     expect(container["command"] + container["args"] == ["syncline", "migrate"], "migrate: runs another program")
     expect(job["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade", "migrate: does not run first")
+    for variable in container["env"]:
+        expect(variable["name"] in known, f"migrate: nobody reads {variable['name']}")
     secret = {v["name"] for v in container["env"] if "valueFrom" in v}
     expect(secret == {"SYNCLINE_NATS_URL", "SYNCLINE_DATABASE_URL"}, f"migrate: gets the secrets {sorted(secret)}")
     expect(pod["securityContext"]["runAsNonRoot"] is True, "migrate: may run as root")
@@ -225,12 +320,18 @@ def main() -> int:
     if not problems:
         for service, port in ports.items():
             check_wiring(service, deployments[service], services, port)
-            check_environment(service, deployments[service], services, known, ports)
+            check_environment(service, deployments, services, known, ports)
             check_security(service, deployments[service])
             expect(accounts[service]["automountServiceAccountToken"] is False, f"{service}: its account has a token")
             if policies:
                 check_policy(service, policies[service], deployments, calls, ports)
-        check_job(manifests)
+        (job,) = [m for m in manifests if m["kind"] == "Job"]
+        check_job(job, known)
+        workloads = deployments | {"migrate": job}
+        for name, workload in workloads.items():
+            check_files(name, workload)
+        check_mutual_tls(workloads)
+        check_bus_users(workloads)
         scaled = [m for m in manifests if m["kind"] in ("HorizontalPodAutoscaler", "ScaledObject")]
         for scaler in scaled:
             target = scaler["spec"]["scaleTargetRef"]["name"]

@@ -7,12 +7,14 @@
       key: {{ .entry }}
 {{- end }}
 
-{{/* Where NATS is. Takes the root. */}}
+{{/* Where NATS is. Takes {root, service}: the address may be this service's alone. */}}
 {{- define "syncline.natsVariables" -}}
-{{- $nats := required "secrets.nats.name is empty: name an existing Secret that holds the address of NATS (see the chart's README.md)" .Values.secrets.nats.name -}}
-{{ include "syncline.secretVariable" (dict "variable" "SYNCLINE_NATS_URL" "secret" $nats "entry" .Values.secrets.nats.key) }}
+{{- $nats := required "secrets.nats.name is empty: name an existing Secret that holds the address of NATS (see the chart's README.md)" .root.Values.secrets.nats.name -}}
+{{- $entry := .root.Values.secrets.nats.key -}}
+{{- if .root.Values.secrets.nats.perService -}}{{- $entry = printf "url-%s" .service -}}{{- end -}}
+{{ include "syncline.secretVariable" (dict "variable" "SYNCLINE_NATS_URL" "secret" $nats "entry" $entry) }}
 - name: SYNCLINE_NATS_REPLICAS
-  value: {{ .Values.nats.streamReplicas | quote }}
+  value: {{ .root.Values.nats.streamReplicas | quote }}
 {{- end }}
 
 {{/* Where PostgreSQL is. Takes the root. */}}
@@ -28,14 +30,21 @@
 {{- $secrets := .root.Values.secrets -}}
 - name: SYNCLINE_LISTEN
   value: "0.0.0.0:{{ .facts.port }}"
+{{- with include "syncline.healthPort" . }}
+- name: SYNCLINE_HEALTH_LISTEN
+  value: "0.0.0.0:{{ . }}"
+{{- end }}
+{{- if $root.Values.mtls.enabled }}
+{{ include "syncline.mtlsVariables" $root }}
+{{- end }}
 {{- range $peer, $facts := include "syncline.services" $root | fromYaml }}
 {{- if ne $peer $service }}
 - name: SYNCLINE_{{ upper $peer }}_URL
-  value: "http://{{ include "syncline.prefix" $root }}-{{ $peer }}:{{ $facts.port }}"
+  value: "{{ include "syncline.scheme" (dict "root" $root "service" $peer) }}://{{ include "syncline.prefix" $root }}-{{ $peer }}:{{ $facts.port }}"
 {{- end }}
 {{- end }}
 {{- if .facts.nats }}
-{{ include "syncline.natsVariables" $root }}
+{{ include "syncline.natsVariables" . }}
 {{- end }}
 {{ include "syncline.databaseVariable" $root }}
 # The job of the release migrates before any pod starts.
