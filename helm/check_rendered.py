@@ -37,7 +37,7 @@ def source_ports() -> dict[str, int]:
 
 def key_names() -> set[str]:
     """`KEY_NAMES` of the runtime."""
-    names = re.search(r"KEY_NAMES:[^=]*= \[(.*?)\];", (RUNTIME / "keys.rs").read_text(), re.DOTALL)
+    names = re.search(r"KEY_NAMES:[^=]*= \[(.*?)\];", (RUNTIME / "keys/mod.rs").read_text(), re.DOTALL)
     return set(re.findall(r'"([a-z-]+)"', names[1]))
 
 

@@ -68,6 +68,52 @@ pub enum Migrating {
     Never,
 }
 
+/// For how long is kept what a run leaves behind, in days.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// The monitor's history of facts; totals and reports stay.
+    pub events_days: u32,
+    /// Refused and parked records, sealed, in the loader.
+    pub refusals_days: u32,
+    /// Dead letters, sealed, in the monitor.
+    pub dead_letters_days: u32,
+    /// The monitor's books of finished runs: report, errors, evidence.
+    pub reports_days: u32,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self {
+            events_days: 30,
+            refusals_days: 90,
+            dead_letters_days: 90,
+            reports_days: 400,
+        }
+    }
+}
+
+impl Retention {
+    fn from_lookup(get: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let days = |name: &str, default: u32| match get(name) {
+            None => Ok(default),
+            Some(text) => match text.parse() {
+                Ok(days) if days > 0 => Ok(days),
+                _ => Err(ConfigError::Invalid {
+                    name: name.to_owned(),
+                    reason: "it is a whole number of days above zero".to_owned(),
+                }),
+            },
+        };
+        let default = Self::default();
+        Ok(Self {
+            events_days: days("SYNCLINE_RETENTION_EVENTS_DAYS", default.events_days)?,
+            refusals_days: days("SYNCLINE_RETENTION_REFUSALS_DAYS", default.refusals_days)?,
+            dead_letters_days: days("SYNCLINE_RETENTION_DEAD_LETTERS_DAYS", default.dead_letters_days)?,
+            reports_days: days("SYNCLINE_RETENTION_REPORTS_DAYS", default.reports_days)?,
+        })
+    }
+}
+
 /// The configuration of one service. Prints no secret.
 #[derive(Clone)]
 pub struct Config {
@@ -77,6 +123,7 @@ pub struct Config {
     pub nats_replicas: usize,
     pub database_url: SecretString,
     pub migrating: Migrating,
+    pub retention: Retention,
     pub tenant: TenantId,
     pub keys: KeyConfig,
     pub peers: PeerUrls,
@@ -170,6 +217,7 @@ impl Config {
                     });
                 }
             },
+            retention: Retention::from_lookup(get)?,
             tenant,
             keys: KeyConfig {
                 dir: get("SYNCLINE_KEYS_DIR").map(PathBuf::from),
@@ -259,6 +307,12 @@ mod tests {
         assert!(with(&[("SYNCLINE_TENANT", "a.b")]).is_err());
         let bad = with(&[("SYNCLINE_MIGRATE", "sometimes")]).expect_err("not a moment");
         assert!(bad.to_string().contains("SYNCLINE_MIGRATE"));
+        for days in ["0", "-1", "many", "1.5"] {
+            let bad = with(&[("SYNCLINE_RETENTION_REPORTS_DAYS", days)]).expect_err("not a number of days");
+            assert!(bad.to_string().contains("SYNCLINE_RETENTION_REPORTS_DAYS"));
+        }
+        let kept = with(&[("SYNCLINE_RETENTION_EVENTS_DAYS", "7")]).expect("valid").retention;
+        assert_eq!((kept.events_days, kept.refusals_days), (7, 90));
         assert!(!format!("{:?}", with(&[]).expect("valid")).contains("secret"));
     }
 }

@@ -16,6 +16,7 @@ mod journal;
 mod recent;
 mod references;
 mod results;
+pub mod retention;
 mod steps;
 mod store;
 pub mod sweep;
@@ -64,6 +65,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         }
     });
     let claims = platform.clone();
+    platform.spawn("retention", retention::enforce(platform.clone()));
     platform.spawn("unsettled claims", async move {
         loop {
             if let Ok(open) = store::journal::open_count_all(&claims.db).await {

@@ -450,3 +450,30 @@ async fn empty_jobs_that_nobody_knows_are_swept_when_they_are_old() {
     assert_eq!(sweep(11).await, 1);
     assert_eq!(sweep(11).await, 0, "it is not open any more");
 }
+
+#[tokio::test]
+async fn sealed_refusals_and_samples_go_after_their_time_and_what_later_runs_need_stays() {
+    use syncline_loader::retention::forget;
+
+    let bench = Bench::start(vec![accounts()]).await;
+    bench.row_fault("Account", "UNABLE_TO_LOCK_ROW", 1_000);
+    assert!(load(&bench, "Account", &some_accounts(0, 2)).await);
+    let refusals = async || bench.number("select count(*) from refusal").await;
+    let execute = async |sql: &'static str| sqlx::query(sql).execute(&bench.platform.db).await.unwrap();
+    assert_eq!(
+        (refusals().await, forget(&bench.platform.db, 90).await.unwrap()),
+        (2, 0),
+        "they are new"
+    );
+    execute("update run_number set made_at = made_at - interval '91 days'").await;
+    execute("update task set expires_at = clock_timestamp() + interval '1 minute'").await;
+    assert_eq!(forget(&bench.platform.db, 90).await.unwrap(), 0, "somebody works on the run");
+    execute("update task set expires_at = null").await;
+    let journal = bench.number("select count(*) from journal").await;
+    assert!(forget(&bench.platform.db, 90).await.unwrap() >= 2);
+    assert_eq!(refusals().await, 0);
+    assert_eq!(bench.number("select count(*) from sample").await, 0);
+    assert_eq!(bench.number("select count(*) from journal").await, journal);
+    let books = bench.books("Account").await;
+    assert_eq!((books.inserted, books.jobs), (0, 4), "{books:?}");
+}

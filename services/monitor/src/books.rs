@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 use syncline_bus::trace;
+use syncline_runtime::config::Retention;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -15,11 +16,10 @@ use crate::store;
 
 const QUIET_MS: u32 = 300;
 const CLOSE_PAUSE: Duration = Duration::from_millis(100);
-/// How long the history of facts is kept; totals and reports stay.
-const HISTORY_KEEP_DAYS: u32 = 30;
 const EXPIRE_PAUSE: Duration = Duration::from_secs(600);
-/// Facts that one sweep removes.
+/// Rows that one sweep removes; of runs, with all their books, far fewer.
 const EXPIRE_ROWS_MAX: u32 = 50_000;
+const EXPIRE_RUNS_MAX: u32 = 50;
 
 /// Closes books until shutdown.
 pub(crate) async fn close_when_quiet(db: PgPool, news: &Notify, shutdown: CancellationToken) {
@@ -52,18 +52,45 @@ pub(crate) async fn close_when_quiet(db: PgPool, news: &Notify, shutdown: Cancel
     }
 }
 
-/// Forgets old history until shutdown.
-pub(crate) async fn expire(db: PgPool, shutdown: CancellationToken) {
+/// Forgets what is older than it is kept, until shutdown.
+pub(crate) async fn expire(db: PgPool, keep: Retention, shutdown: CancellationToken) {
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
             () = tokio::time::sleep(EXPIRE_PAUSE) => {}
         }
-        let expired = async { store::facts_expire(&mut *db.acquire().await?, HISTORY_KEEP_DAYS, EXPIRE_ROWS_MAX).await };
-        match expired.await {
-            Ok(0) => {}
-            Ok(facts) => tracing::info!(facts, "old history forgotten"),
-            Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "forgetting old history failed"),
+        match forget(&db, keep).await {
+            Ok(Forgotten {
+                facts: 0,
+                dead_letters: 0,
+                runs: 0,
+            }) => {}
+            Ok(forgotten) => tracing::info!(?forgotten, "what was kept long enough is forgotten"),
+            Err(error) => tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "forgetting what was kept long enough failed"
+            ),
         }
     }
+}
+
+/// What one sweep has removed.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Forgotten {
+    pub facts: u64,
+    pub dead_letters: u64,
+    pub runs: u64,
+}
+
+/// One sweep.
+///
+/// # Errors
+/// Of the database; what was removed is removed.
+pub async fn forget(db: &PgPool, keep: Retention) -> Result<Forgotten, sqlx::Error> {
+    let mut db = db.acquire().await?;
+    Ok(Forgotten {
+        facts: store::facts_expire(&mut db, keep.events_days, EXPIRE_ROWS_MAX).await?,
+        dead_letters: store::dead_letters_expire(&mut db, keep.dead_letters_days, EXPIRE_ROWS_MAX).await?,
+        runs: store::runs_expire(&mut db, keep.reports_days, EXPIRE_RUNS_MAX).await?,
+    })
 }

@@ -13,7 +13,7 @@
 //! Start with [`facts`], which books one fact, and [`report`], which reads the books.
 
 pub mod api;
-mod books;
+pub mod books;
 pub mod error;
 pub mod facts;
 pub mod handler;
@@ -67,7 +67,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let chores = async {
         tokio::join!(
             books::close_when_quiet(platform.db.clone(), &news, platform.shutdown.clone()),
-            books::expire(platform.db.clone(), platform.shutdown.clone()),
+            books::expire(platform.db.clone(), platform.config.retention, platform.shutdown.clone()),
         );
         Ok(())
     };

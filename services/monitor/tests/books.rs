@@ -599,3 +599,63 @@ async fn a_lost_database_is_worth_a_retry_and_nonsense_is_not() {
     ));
     assert!(matches!(bench.handler.dead(letter("b", b"x")).await, Handled::Retry { .. }));
 }
+
+#[tokio::test]
+async fn what_was_kept_long_enough_is_forgotten_and_nothing_else() {
+    use syncline_monitor::books::{Forgotten, forget};
+    use syncline_runtime::config::Retention;
+
+    let bench = bench().await;
+    for run in ["r-old", "r-new"] {
+        for event in history(run) {
+            assert_eq!(bench.handler.event(event).await, Handled::Done);
+        }
+    }
+    bench.handler.dead(letter("r-old/Account/0/0/1/0/1", b"x")).await;
+    close(&bench.pool).await;
+    let keep = Retention {
+        events_days: 30,
+        dead_letters_days: 90,
+        reports_days: 400,
+        ..Retention::default()
+    };
+    let nothing = Forgotten {
+        facts: 0,
+        dead_letters: 0,
+        runs: 0,
+    };
+    assert_eq!(forget(&bench.pool, keep).await.unwrap(), nothing);
+    let execute = async |sql: &'static str| sqlx::query(sql).execute(&bench.pool).await.unwrap().rows_affected();
+    let facts = execute("update fact set stored_at = stored_at - interval '31 days' where run = 'r-old'").await;
+    execute("update dead_letter set at = at - interval '91 days'").await;
+    let forgotten = forget(&bench.pool, keep).await.unwrap();
+    assert_eq!((forgotten.facts, forgotten.dead_letters, forgotten.runs), (facts, 1, 0));
+    let report = async |run: &str| {
+        let request = GetReportRequest { run: run.to_owned() };
+        bench
+            .api
+            .get_report(Request::new(request))
+            .await
+            .map(|a| a.into_inner().report.unwrap().objects.len())
+    };
+    assert!(report("r-old").await.unwrap() > 0, "the report stays when its events are gone");
+
+    execute("update run set finished_at = now() - interval '401 days' where run = 'r-old'").await;
+    assert_eq!(forget(&bench.pool, keep).await.unwrap().runs, 1);
+    assert_eq!(report("r-old").await.unwrap_err().code(), tonic::Code::NotFound);
+    assert!(report("r-new").await.unwrap() > 0);
+    // No table keeps anything of it.
+    let tables: Vec<String> = sqlx::query_scalar(
+        "select table_name::text from information_schema.columns where table_schema = current_schema() and column_name = 'run'
+         and table_name <> 'task'",
+    )
+    .fetch_all(&bench.pool)
+    .await
+    .unwrap();
+    assert!(tables.len() > 9, "{tables:?}");
+    for table in tables {
+        let sql = format!("select count(*) from {table} where run = 'r-old'");
+        let left: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(&bench.pool).await.unwrap();
+        assert_eq!(left, 0, "{table}");
+    }
+}

@@ -93,7 +93,7 @@ pub struct Stack {
     pub nats_outlet: Option<FaultProxy>,
     pub database_outlet: Option<FaultProxy>,
     pub nats: PrivateNats,
-    _database: TestDatabase,
+    database: TestDatabase,
     _keys: TempDir,
     _guard: TcpListener,
 }
@@ -144,10 +144,15 @@ impl Stack {
             nats_outlet,
             database_outlet,
             nats,
-            _database: database,
+            database,
             _keys: keys,
             _guard: guard,
         }
+    }
+
+    /// Where the services' schemas are.
+    pub fn database_url(&self) -> &str {
+        self.database.url()
     }
 
     fn service(&mut self, name: &str) -> &mut Service {

@@ -1,7 +1,7 @@
 //! Dead letters: kept as they came, sealed, until somebody replays or discards them.
 
 use chrono::{DateTime, Utc};
-use sqlx::{FromRow, PgExecutor, Result};
+use sqlx::{FromRow, PgConnection, PgExecutor, Result};
 
 use super::{Key, stored};
 
@@ -71,4 +71,17 @@ pub async fn dead_letter_list(db: impl PgExecutor<'_>, key: Key<'_>, before: u64
     .bind(rows_max)
     .fetch_all(db)
     .await
+}
+
+/// Forgets dead letters older than `keep_days`. At most `rows_max` at once.
+pub async fn dead_letters_expire(db: &mut PgConnection, keep_days: u32, rows_max: u32) -> Result<u64> {
+    let done = sqlx::query(
+        "delete from dead_letter where id = any(array(
+            select id from dead_letter where at < clock_timestamp() - $1 * interval '1 day' limit $2))",
+    )
+    .bind(f64::from(keep_days))
+    .bind(i64::from(rows_max))
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected())
 }

@@ -1,7 +1,7 @@
 //! The run's own row, its history and its steps.
 
 use chrono::{DateTime, Utc};
-use sqlx::{PgConnection, Result};
+use sqlx::{Connection as _, PgConnection, Result};
 use syncline_wire::event::{StatusChanged, StepDone, StepFailed, StepYielded};
 
 use super::{Key, stored};
@@ -180,4 +180,42 @@ pub async fn facts_expire(db: &mut PgConnection, keep_days: u32, rows_max: u32) 
     .execute(db)
     .await?;
     Ok(done.rows_affected())
+}
+
+/// Every table that holds something of one run.
+const OF_A_RUN: [&str; 10] = [
+    "fact",
+    "outline",
+    "step",
+    "stage_totals",
+    "load_totals",
+    "refused",
+    "mask_totals",
+    "verify_totals",
+    "resource_use",
+    "run",
+];
+
+/// Forgets runs whose books closed more than `keep_days` ago, with all that is known of them. At most `runs_max` at once.
+pub async fn runs_expire(db: &mut PgConnection, keep_days: u32, runs_max: u32) -> Result<u64> {
+    let mut tx = db.begin().await?;
+    let runs: Vec<(String, String)> = sqlx::query_as(
+        "select tenant, run from run where closed and finished_at < clock_timestamp() - $1 * interval '1 day'
+         order by finished_at limit $2 for update skip locked",
+    )
+    .bind(f64::from(keep_days))
+    .bind(i64::from(runs_max))
+    .fetch_all(&mut *tx)
+    .await?;
+    let (tenants, names): (Vec<String>, Vec<String>) = runs.into_iter().unzip();
+    for table in OF_A_RUN {
+        let sql = format!("delete from {table} where (tenant, run) in (select * from unnest($1::text[], $2::text[]))");
+        sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(&tenants)
+            .bind(&names)
+            .execute(&mut *tx)
+            .await?;
+    }
+    tx.commit().await?;
+    Ok(names.len() as u64)
 }

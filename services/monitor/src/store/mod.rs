@@ -5,8 +5,10 @@ mod fact;
 mod read;
 mod totals;
 
-pub use dead::{DeadRow, NewDeadLetter, dead_letter_list, dead_letter_store, dead_letter_total};
-pub use fact::{fact_insert, facts_expire, outline_put, plan_put, run_touch, runs_close, status_put, step_done, step_failed, step_yielded};
+pub use dead::{DeadRow, NewDeadLetter, dead_letter_list, dead_letter_store, dead_letter_total, dead_letters_expire};
+pub use fact::{
+    fact_insert, facts_expire, outline_put, plan_put, run_touch, runs_close, runs_expire, status_put, step_done, step_failed, step_yielded,
+};
 pub use read::{Books, RunRow, books_read, run_row};
 pub use totals::{load_put, mask_put, refused_put, resource_put, stage_put, verify_put};
 

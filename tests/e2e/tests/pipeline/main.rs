@@ -7,3 +7,4 @@ mod misuse;
 mod outages;
 mod refusals;
 mod steering;
+mod upgrade;
