@@ -22,5 +22,5 @@ pub mod spec;
 
 pub use batch_name::BatchName;
 pub use catalogue::ErrorCode;
-pub use ids::{ConnectionName, FieldName, ObjectName, RunId, SyncName, TenantId};
+pub use ids::{ConnectionName, FieldName, NameError, ObjectName, RunId, SyncName, TenantId};
 pub use role::Role;

@@ -20,6 +20,7 @@ use crate::build::{Request, build};
 use crate::error::Error;
 use crate::gather::gather;
 use crate::org::Connected;
+use crate::propose::{self, Wish};
 
 /// Builds plans. Clones share the pool of connections.
 #[derive(Clone)]
@@ -69,6 +70,34 @@ impl Analyzer {
     pub async fn check(&self, sync: &SyncName) -> Result<Analysis, Error> {
         let nobody = RunId::new("check").expect("a literal that is a valid run id");
         self.analyse(nobody, sync.as_str(), 0).await
+    }
+
+    /// A first sync from two connections, and the plan that would be made of it.
+    ///
+    /// # Errors
+    /// [`Error`] when one end cannot be asked, or nothing is left to propose.
+    pub async fn propose(&self, wish: &Wish) -> Result<(String, Plan), Error> {
+        let (source, target) = (self.connected(&wish.source), self.connected(&wish.target));
+        let closure = propose::closure(&wish.objects, &source, &target)
+            .await
+            .map_err(|(target, cause)| Error::System {
+                connection: if target { wish.target.clone() } else { wish.source.clone() },
+                cause,
+            })?;
+        if closure.objects.is_empty() {
+            return Err(Error::NothingToPropose(closure.left_out.join("; ")));
+        }
+        let Document::Sync(document) = read_document(&propose::definition(wish, &closure))? else {
+            return Err(Error::Answer("is not a sync"));
+        };
+        let request = Request {
+            run: RunId::new("init").expect("a literal that is a valid run id"),
+            sync: wish.name.clone(),
+            sync_version: 0,
+            spec: document.spec,
+        };
+        let plan = build(&request, &gather(&request, &source, &target).await?);
+        Ok((propose::text(wish, &closure, &plan), plan))
     }
 
     async fn analyse(&self, run: RunId, sync: &str, version: u32) -> Result<Analysis, Error> {

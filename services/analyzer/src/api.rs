@@ -1,16 +1,20 @@
 //! The analyzer's two services: one for people, one for stages.
 
-use syncline_domain::{RunId, SyncName};
+use syncline_domain::{ConnectionName, ErrorCode, NameError, ObjectName, RunId, SyncName};
+use syncline_mask::PRESET_NAMES;
 use syncline_runtime::Platform;
 use syncline_wire::analysis::analysis_service_server::AnalysisService;
 use syncline_wire::analysis::plan_service_server::PlanService;
 use syncline_wire::analysis::{
     CheckSyncRequest, CheckSyncResponse, GetPlanRequest, GetPlanResponse, GetPlanSummaryRequest, GetPlanSummaryResponse,
+    ProposeSyncRequest, ProposeSyncResponse,
 };
+use syncline_wire::status::invalid_field;
 use tonic::{Request, Response, Status};
 
 use crate::analyzer::Analyzer;
 use crate::error::Error;
+use crate::propose::Wish;
 use crate::store::{self, StoredPlan};
 use crate::summary;
 
@@ -49,6 +53,33 @@ impl AnalysisService for Api {
         })?;
         let analysis = self.analyzer.check(&sync).await?;
         Ok(Response::new(summary::check(&analysis.plan)))
+    }
+
+    async fn propose_sync(&self, request: Request<ProposeSyncRequest>) -> Result<Response<ProposeSyncResponse>, Status> {
+        let request = request.into_inner();
+        let invalid = |field: &'static str| move |e: NameError| invalid_field(ErrorCode::RequestInvalid, field, e.to_string());
+        let objects = request.objects.iter().map(|name| ObjectName::new(name.as_str()));
+        let preset = (!request.preset.is_empty()).then_some(request.preset);
+        if let Some(preset) = preset.as_deref().filter(|p| !PRESET_NAMES.contains(p)) {
+            let why = format!(
+                "there is no preset `{}`; there are: {}",
+                preset.chars().filter(|c| !c.is_control()).take(80).collect::<String>(),
+                PRESET_NAMES.join(", ")
+            );
+            return Err(invalid_field(ErrorCode::RequestInvalid, "preset", why));
+        }
+        let wish = Wish {
+            name: SyncName::new(request.name.as_str()).map_err(invalid("name"))?,
+            source: ConnectionName::new(request.source.as_str()).map_err(invalid("source"))?,
+            target: ConnectionName::new(request.target.as_str()).map_err(invalid("target"))?,
+            objects: objects.collect::<Result<_, _>>().map_err(invalid("objects"))?,
+            preset,
+        };
+        let (yaml, plan) = self.analyzer.propose(&wish).await?;
+        Ok(Response::new(ProposeSyncResponse {
+            yaml,
+            issues: plan.issues.iter().map(summary::issue).collect(),
+        }))
     }
 
     async fn get_plan_summary(&self, request: Request<GetPlanSummaryRequest>) -> Result<Response<GetPlanSummaryResponse>, Status> {

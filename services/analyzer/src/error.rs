@@ -28,6 +28,8 @@ pub enum Error {
     Definition(#[from] SpecError),
     #[error("there is no plan for {what}")]
     NoPlan { what: String },
+    #[error("no object is left to propose: {0}")]
+    NothingToPropose(String),
     #[error("a stored plan does not parse")]
     Stored(#[source] serde_json::Error),
     #[error("database: {0}")]
@@ -48,6 +50,7 @@ impl Error {
             Self::Answer(_) | Self::Stored(_) => ErrorCode::Internal,
             Self::Definition(_) => ErrorCode::SyncInvalid,
             Self::NoPlan { .. } => ErrorCode::SyncUnknown,
+            Self::NothingToPropose(_) => ErrorCode::ObjectMissing,
             Self::Database(_) => ErrorCode::DatabaseUnavailable,
         }
     }

@@ -18,6 +18,7 @@ pub mod error;
 pub mod facts;
 pub mod gather;
 pub mod org;
+pub mod propose;
 pub mod stage;
 pub mod store;
 pub mod summary;

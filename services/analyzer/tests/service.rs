@@ -18,6 +18,7 @@ use syncline_connect::retry::RetryPolicy;
 use syncline_connect::{Access, AccessToken, ConnectError, Source, Usage};
 use syncline_domain::plan::Plan;
 use syncline_domain::run::Outline;
+use syncline_domain::spec::{Document, read_document};
 use syncline_domain::{ErrorCode, ObjectName, RunId, TenantId};
 use syncline_runtime::lease::Take;
 use syncline_runtime::worker::{Outcome, Stage, StageError, Work};
@@ -32,7 +33,7 @@ use syncline_wire::access::{
 };
 use syncline_wire::analysis::analysis_service_server::AnalysisService;
 use syncline_wire::analysis::plan_service_server::PlanService;
-use syncline_wire::analysis::{CheckSyncRequest, CheckSyncResponse, GetPlanRequest, GetPlanSummaryRequest};
+use syncline_wire::analysis::{CheckSyncRequest, CheckSyncResponse, GetPlanRequest, GetPlanSummaryRequest, ProposeSyncRequest};
 use syncline_wire::event::RunEvent;
 use syncline_wire::event::run_event::Fact;
 use syncline_wire::run::run_service_server::{RunService, RunServiceServer};
@@ -560,4 +561,58 @@ async fn the_first_plan_of_a_run_stays() {
         .await
         .unwrap_err();
     assert_eq!(code_of(&refused), Some(ErrorCode::Internal));
+}
+
+#[tokio::test]
+async fn a_first_sync_is_proposed_with_what_it_needs_and_its_plan_can_proceed() {
+    let bench = Bench::start().await;
+    let propose = async |objects: &[&str], preset: &str| {
+        let request = ProposeSyncRequest {
+            name: "refresh".to_owned(),
+            source: "production".to_owned(),
+            target: "uat".to_owned(),
+            objects: objects.iter().map(|o| (*o).to_owned()).collect(),
+            preset: preset.to_owned(),
+        };
+        bench.api().propose_sync(Request::new(request)).await.map(Response::into_inner)
+    };
+    // A line item must point to an opportunity, a price book entry to a product; from one to the other nothing must.
+    let alone = propose(&["OpportunityLineItem"], "hipaa").await.unwrap();
+    assert!(
+        alone.yaml.contains("#   OpportunityLineItem.PricebookEntryId (PricebookEntry)"),
+        "{}",
+        alone.yaml
+    );
+    let proposal = propose(&["OpportunityLineItem", "PricebookEntry"], "hipaa").await.unwrap();
+    let Ok(Document::Sync(sync)) = read_document(&proposal.yaml) else {
+        panic!("it does not read: {}", proposal.yaml)
+    };
+    let names: Vec<&str> = sync.spec.objects.iter().map(|o| o.name.as_str()).collect();
+    for needed in ["OpportunityLineItem", "Opportunity", "PricebookEntry", "Product2"] {
+        assert!(names.contains(&needed), "{needed} is missing: {names:?}");
+    }
+    assert!(
+        proposal.yaml.contains("OpportunityLineItem.OpportunityId must point to one"),
+        "{}",
+        proposal.yaml
+    );
+    let grave: Vec<_> = proposal.issues.iter().filter(|i| i.severity == "fatal").collect();
+    assert!(grave.is_empty(), "{grave:?}");
+
+    // The usual objects, with what is masked and how.
+    let usual = propose(&[], "hipaa").await.unwrap();
+    assert!(usual.yaml.contains("Contact.Email: fake(email)"), "{}", usual.yaml);
+    let missing = propose(&["Contact", "Nothing__c"], "hipaa").await.unwrap();
+    assert!(missing.yaml.contains("#   Nothing__c: neither org has it"), "{}", missing.yaml);
+
+    // Without a framework, what is classified stands there to be decided.
+    let bare = propose(&["Contact"], "").await.unwrap();
+    assert!(bare.yaml.contains("MASK_UNDECIDED_001 Contact.Email"), "{}", bare.yaml);
+    for (objects, preset, field) in [(&["no object"][..], "hipaa", "objects"), (&[], "gdpr\n", "preset")] {
+        let status = propose(objects, preset).await.unwrap_err();
+        assert_eq!(status.code(), tonic::Code::InvalidArgument);
+        assert!(status.message().contains(field), "{status}");
+    }
+    let none = propose(&["Nothing__c"], "hipaa").await.unwrap_err();
+    assert!(none.message().contains("Nothing__c"), "{none}");
 }

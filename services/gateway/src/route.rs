@@ -127,7 +127,11 @@ pub const SERVICES: &[Service] = &[
         name: "syncline.analysis.v1.AnalysisService",
         home: Home::Peer(Peer::Analyzer),
         noun: "sync",
-        methods: &[reads("CheckSync", Viewer), reads("GetPlanSummary", Viewer)],
+        methods: &[
+            reads("CheckSync", Viewer),
+            reads("ProposeSync", Operator),
+            reads("GetPlanSummary", Viewer),
+        ],
     },
     Service {
         name: "syncline.monitor.v1.MonitorService",

@@ -73,6 +73,8 @@ pub enum Command {
     Connection(Connection),
     /// Store definitions: connections first, then syncs; nothing when any document is not valid
     Apply(Apply),
+    /// Propose a first sync from two connections: objects, what they need, masking, with the reasons as comments
+    Init(Init),
     /// Analyse a sync without running it: issues and plan; exits with 2 on a fatal issue
     Check {
         /// Name of the sync
@@ -227,6 +229,35 @@ pub enum RunsCommand {
     Resume { run: String },
     /// Approve the plan of a run that waits for it
     Approve { run: String },
+}
+
+#[derive(Args)]
+pub struct Init {
+    /// The connection to read from
+    pub source: String,
+    /// The connection to write to
+    pub target: String,
+    /// An object to take along, with all that it needs; may be repeated. Without: the usual ones that both orgs have
+    #[arg(long = "object", value_name = "OBJECT")]
+    pub objects: Vec<String>,
+    /// Whose rules personal data is masked by
+    #[arg(long, value_enum, default_value_t)]
+    pub framework: Framework,
+    /// The sync's name
+    #[arg(long, default_value = "refresh")]
+    pub name: String,
+    /// Write it to a file that is not there yet
+    #[arg(short, long, value_name = "FILE")]
+    pub write: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Framework {
+    /// The eighteen identifiers of HIPAA's Safe Harbor
+    #[default]
+    Hipaa,
+    /// No preset: every classified field needs a rule
+    None,
 }
 
 #[derive(Subcommand)]

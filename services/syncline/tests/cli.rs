@@ -14,7 +14,8 @@ use syncline_domain::ErrorCode;
 use syncline_testkit::send_signal;
 use syncline_wire::analysis::analysis_service_server::{AnalysisService, AnalysisServiceServer};
 use syncline_wire::analysis::{
-    CheckSyncRequest, CheckSyncResponse, GetPlanSummaryRequest, GetPlanSummaryResponse, Issue, PlanObject, PlanSummary,
+    CheckSyncRequest, CheckSyncResponse, GetPlanSummaryRequest, GetPlanSummaryResponse, Issue, PlanObject, PlanSummary, ProposeSyncRequest,
+    ProposeSyncResponse,
 };
 use syncline_wire::monitor::monitor_service_server::{MonitorService, MonitorServiceServer};
 use syncline_wire::monitor::{
@@ -180,6 +181,12 @@ impl MonitorService for Script {
 
 #[tonic::async_trait]
 impl AnalysisService for Script {
+    async fn propose_sync(&self, request: Request<ProposeSyncRequest>) -> Result<Response<ProposeSyncResponse>, Status> {
+        let request = request.into_inner();
+        let yaml = format!("# {} {:?} {}\nkind: Sync\n", request.source, request.objects, request.preset);
+        Ok(Response::new(ProposeSyncResponse { yaml, issues: vec![] }))
+    }
+
     async fn check_sync(&self, request: Request<CheckSyncRequest>) -> Result<Response<CheckSyncResponse>, Status> {
         let fatal = request.into_inner().sync == "fatal";
         Ok(Response::new(CheckSyncResponse {

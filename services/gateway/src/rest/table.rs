@@ -56,6 +56,7 @@ pub const ENDPOINTS: &[Endpoint] = endpoints! {
     PUT "/v1/syncs" => "syncline.sync.v1.SyncService" "ApplySync" Document false;
     GET "/v1/syncs" => "syncline.sync.v1.SyncService" "ListSyncs" None false;
     GET "/v1/syncs/{name}" => "syncline.sync.v1.SyncService" "GetSync" None false;
+    POST "/v1/syncs:propose" => "syncline.analysis.v1.AnalysisService" "ProposeSync" Message false;
     POST "/v1/syncs/{sync}:check" => "syncline.analysis.v1.AnalysisService" "CheckSync" None false;
     GET "/v1/connections" => "syncline.connection.v1.ConnectionService" "ListConnections" None false;
     GET "/v1/connections/{name}" => "syncline.connection.v1.ConnectionService" "GetConnection" None false;

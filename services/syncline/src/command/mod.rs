@@ -8,6 +8,7 @@ pub mod dead_letters;
 pub mod dev;
 pub mod health;
 pub mod import;
+pub mod init;
 pub mod keys;
 pub mod manual;
 pub mod migrate;
@@ -68,6 +69,7 @@ async fn remote(context: &Context, command: Command) -> Result<Exit, CliError> {
     match command {
         Command::Connection(command) => connection::run(context, command).await,
         Command::Apply(arguments) => apply::run(context, &arguments.files).await,
+        Command::Init(arguments) => init::run(context, arguments).await,
         Command::Check { sync } => check::run(context, sync).await,
         Command::Run(arguments) => run::run(context, arguments).await,
         Command::Runs(arguments) => runs::run(context, arguments).await,
