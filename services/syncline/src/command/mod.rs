@@ -6,6 +6,7 @@ pub mod check;
 pub mod connection;
 pub mod dead_letters;
 pub mod dev;
+pub mod doctor;
 pub mod health;
 pub mod manual;
 pub mod migrate;
@@ -42,6 +43,7 @@ pub fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Migrate => migrate::run(output),
         Command::Secrets(arguments) => secrets::run(&arguments, output),
         Command::Health { url, service } => health::run(&url, &service, output),
+        Command::Doctor { installation } => doctor::run(&cli.global, installation),
         Command::Completions { shell } => manual::completions(shell),
         Command::Man { dir } => manual::pages(&dir, output),
         Command::Audit(Audit::Verify { file: Some(file), partial }) => audit::verify_file(&file, partial, output),
@@ -77,6 +79,7 @@ async fn remote(context: &Context, command: Command) -> Result<Exit, CliError> {
         | Command::Migrate
         | Command::Secrets(_)
         | Command::Health { .. }
+        | Command::Doctor { .. }
         | Command::Version
         | Command::Completions { .. }
         | Command::Man { .. } => Ok(Exit::Ok),
