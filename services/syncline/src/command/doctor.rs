@@ -82,7 +82,7 @@ fn text(seen: &Examination) -> String {
         text.push_str(&wrapped("  - ", 4, unseen));
     }
     text.push_str(&format!(
-        "\n{} ok, {} to look at, {} to mend\n",
+        "\n{} ok, {} warn, {} fail\n",
         seen.count(Verdict::Ok),
         seen.count(Verdict::Warn),
         seen.count(Verdict::Fail)
@@ -120,7 +120,8 @@ fn wrapped(first: &str, indent: usize, words: &str) -> String {
         if !is_empty {
             line.push(' ');
         }
-        line.push_str(word);
+        // What another machine said must not steer this screen.
+        line.extend(word.chars().filter(|c| !c.is_control()));
         is_empty = false;
     }
     text.push_str(line.trim_end());
@@ -148,18 +149,18 @@ fail  gateway port  nobody listens
 not checked:
   - the moon
 
-1 ok, 0 to look at, 1 to mend
+1 ok, 0 warn, 1 fail
 "
         );
     }
 
     #[test]
     fn long_lines_are_broken_between_words_within_eighty_columns() {
-        let finding = Finding::warn("a check", "word ".repeat(40), "remedy ".repeat(40));
+        let finding = Finding::warn("a check", "word \x1b[2J ".repeat(40), "remedy ".repeat(40));
         let shown = lines(&finding, 20);
         assert!(shown.lines().count() > 6, "{shown}");
         for line in shown.lines() {
-            assert!(line.chars().count() <= WIDTH, "{line}");
+            assert!(line.chars().count() <= WIDTH && !line.contains('\x1b'), "{line}");
         }
         assert!(shown.lines().nth(1).is_some_and(|l| l.starts_with(&" ".repeat(28))), "{shown}");
     }

@@ -2,7 +2,7 @@
 
 use syncline_bus::inspection::{self, Inspection, PAYLOAD_MIN, StreamState};
 use syncline_runtime::Config;
-use syncline_runtime::tls::TlsFiles;
+use syncline_runtime::tls::{Tls, TlsFiles};
 
 use super::{CHECK_MAX, Examination, Finding, told};
 
@@ -10,6 +10,11 @@ const MIGRATE: &str = "Run `syncline migrate`; it makes what is missing and brin
 
 pub async fn examine(config: &Config) -> Examination {
     let mut seen = Examination::default();
+    // What is wrong with the files is said elsewhere.
+    if config.tls.as_ref().is_some_and(|files| Tls::load(files).is_err()) {
+        seen.unseen.push("NATS: the certificate to ask with cannot be used".to_owned());
+        return seen;
+    }
     let addresses = inspection::addresses(&config.nats_url);
     let tls = config.tls.as_ref().map(TlsFiles::bus);
     // One wait for the connection, one for the streams.
@@ -97,13 +102,12 @@ fn stream(name: &str, state: &StreamState, replicas: usize) -> Finding {
             },
         ),
         StreamState::Missing => Finding::fail(check, "missing", MIGRATE),
-        StreamState::Differs(settings) => {
-            let remedy = match settings.contains(&"num_replicas") {
-                true => format!("{MIGRATE} It asks for SYNCLINE_NATS_REPLICAS ({replicas}) replicas."),
-                false => MIGRATE.to_owned(),
-            };
-            Finding::fail(check, format!("of another release: {} differ", settings.join(", ")), remedy)
-        }
+        StreamState::Differs(settings) if settings[..] == ["num_replicas"] => Finding::fail(
+            check,
+            format!("it has not the {replicas} replicas that it should have"),
+            "Run `syncline migrate`, or set SYNCLINE_NATS_REPLICAS to as many as the servers of NATS can hold.",
+        ),
+        StreamState::Differs(settings) => Finding::fail(check, format!("not as this release needs it: {}", settings.join(", ")), MIGRATE),
         StreamState::Unknown(why) => Finding::fail(
             check,
             format!("it cannot be looked at: {why}"),
@@ -178,7 +182,7 @@ mod tests {
                     ..found()
                 },
                 "stream RAW_0",
-                "SYNCLINE_NATS_REPLICAS (3)",
+                "SYNCLINE_NATS_REPLICAS",
             ),
             (
                 Inspection {

@@ -111,9 +111,10 @@ pub async fn examine(way: &Way<'_>) -> Examination {
     if let Err(status) = &health
         && let Some(why) = is_transport(status)
     {
-        // Whatever was well with its certificate, this is what there is to say of it.
-        seen.findings.retain(|f| !(address.encrypted && f.check == TLS));
-        seen.add(untrusted_or_strange(&address, &why, &names));
+        let finding = untrusted_or_strange(&address, &why, &names);
+        // Of a certificate there is one finding: that it is not trusted, however long it may live.
+        seen.findings.retain(|f| f.check != TLS || finding.check != TLS);
+        seen.add(finding);
         return seen;
     }
     let date = date(&health).or_else(|| date(&me));
@@ -237,7 +238,7 @@ fn refused(check: &str, error: &CliError, way: &Way<'_>, address: &Address) -> F
 
 /// The port is open and the request did not get through: of TLS it is the trust, else another protocol.
 fn untrusted_or_strange(address: &Address, why: &str, names: &[String]) -> Finding {
-    if !address.encrypted {
+    if !address.encrypted || !why.contains("certificate") {
         return Finding::fail(
             "gateway health",
             format!("what listens there does not speak gRPC: {why}"),

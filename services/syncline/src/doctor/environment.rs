@@ -12,16 +12,16 @@ use super::{Examination, Finding, certificate, told};
 const CHECK: &str = "environment";
 const RENEWAL: &str = "`syncline secrets DIR --renew-certificates` makes new ones of the same authority; then start the services again.";
 
+type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
+
 /// Reads the settings of every service. Without an answer nothing else of the installation can be looked at.
-pub fn examine(get: &dyn Fn(&str) -> Option<String>) -> (Examination, Option<Config>) {
+pub fn examine(get: Lookup<'_>) -> (Examination, Option<Config>) {
     let mut seen = Examination::default();
     let mut wrong: Vec<ConfigError> = Vec::new();
-    let read = PORTS.iter().map(|(service, _)| Config::from_lookup(service, get).err());
-    for error in read.chain([GatewayConfig::from_lookup(get).err()]).flatten() {
-        if !wrong.contains(&error) {
-            wrong.push(error);
-        }
+    for (service, _) in PORTS {
+        mistakes(get, &|get| Config::from_lookup(service, get).err(), &mut wrong);
     }
+    mistakes(get, &|get| GatewayConfig::from_lookup(get).err(), &mut wrong);
     if wrong.is_empty() {
         seen.add(Finding::ok(CHECK, format!("valid for all {} services", PORTS.len())));
     }
@@ -32,12 +32,36 @@ pub fn examine(get: &dyn Fn(&str) -> Option<String>) -> (Examination, Option<Con
     (seen, Config::from_lookup("coordinator", get).ok())
 }
 
+/// Reading stops at the first mistake; so it is done again as if that one had been mended, until there is none.
+fn mistakes(get: Lookup<'_>, read: &dyn Fn(Lookup<'_>) -> Option<ConfigError>, wrong: &mut Vec<ConfigError>) {
+    let mut mended: Vec<String> = Vec::new();
+    loop {
+        let pretended = |name: &str| match (get(name), mended.iter().any(|m| m == name)) {
+            (found, false) => found,
+            (Some(_), true) => None,
+            (None, true) => Some("set".to_owned()),
+        };
+        let Some(error) = read(&pretended) else { return };
+        let name = match &error {
+            ConfigError::Missing { name, .. } => (*name).to_owned(),
+            ConfigError::Invalid { name, .. } => name.clone(),
+        };
+        if mended.contains(&name) {
+            return;
+        }
+        mended.push(name);
+        if !wrong.contains(&error) {
+            wrong.push(error);
+        }
+    }
+}
+
 fn invalid(error: &ConfigError) -> Finding {
     match error {
         ConfigError::Missing { name, remedy } => Finding::fail(CHECK, format!("{name} is not set"), sentence(remedy)),
         ConfigError::Invalid { name, reason } => Finding::fail(
             CHECK,
-            format!("{name} is not valid: {reason}"),
+            format!("{name}: {reason}"),
             format!("Set {name} anew in the environment of the services."),
         ),
     }
@@ -175,8 +199,15 @@ mod tests {
             assert!(all.contains(&named), "{all}");
             assert!(!all.contains("s3cret"));
         }
+        let (seen, _) = with(&[
+            ("SYNCLINE_MIGRATE", "x"),
+            ("SYNCLINE_TLS_CA", "f"),
+            ("SYNCLINE_TLS_KEY", "f"),
+            ("SYNCLINE_LISTEN", "here"),
+        ]);
+        assert_eq!(seen.count(Verdict::Fail), 3, "one does not hide another: {seen:?}");
         let (seen, config) = examine(&|_| None);
-        assert_eq!(seen.count(Verdict::Fail), 2, "{seen:?}");
+        assert_eq!(seen.count(Verdict::Fail), 2, "both servers, each once: {seen:?}");
         assert!(config.is_none());
         assert_eq!(
             seen.findings[0],

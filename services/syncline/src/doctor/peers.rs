@@ -19,7 +19,7 @@ pub async fn examine(config: &Config) -> Examination {
     // What is wrong with the files is said elsewhere.
     let Ok(tls) = config.tls.as_ref().map(Tls::load).transpose() else {
         seen.unseen
-            .push("health of the services: the certificate to ask them with cannot be used".to_owned());
+            .push("health of the services: the certificate to ask with cannot be used".to_owned());
         return seen;
     };
     let services = PORTS.iter().map(|(name, _)| *name).filter(|name| *name != "gateway");
