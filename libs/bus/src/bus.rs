@@ -363,7 +363,7 @@ fn age(then: i64) -> f64 {
     (now.map_or(0.0, |d| d.as_secs_f64()) - then as f64).max(0.0)
 }
 
-async fn connect(config: &BusConfig, role: &str) -> Result<(Client, watch::Receiver<Line>), BusError> {
+pub(crate) async fn connect(config: &BusConfig, role: &str) -> Result<(Client, watch::Receiver<Line>), BusError> {
     let (user, addresses) = split_url(&config.url);
     let options = match user.as_deref().map(|u| u.split_once(':').unwrap_or((u, ""))) {
         Some((user, password)) => ConnectOptions::with_user_and_password(user.to_owned(), password.to_owned()),
@@ -407,7 +407,7 @@ async fn connect(config: &BusConfig, role: &str) -> Result<(Client, watch::Recei
 }
 
 /// User and password of an address, and the addresses without them: the client ignores those that stand in one.
-fn split_url(url: &str) -> (Option<String>, Vec<String>) {
+pub(crate) fn split_url(url: &str) -> (Option<String>, Vec<String>) {
     let mut servers: Vec<String> = Vec::new();
     for piece in url.split(',') {
         // A comma may also stand in a password: then what follows has an `@` and no scheme of its own.
@@ -442,7 +442,7 @@ fn header_bytes(headers: &HeaderMap) -> usize {
     "NATS/1.0\r\n\r\n".len() + lines.sum::<usize>()
 }
 
-fn new_enough(version: &str) -> bool {
+pub(crate) fn new_enough(version: &str) -> bool {
     let mut parts = version.split('.').map(|p| p.parse::<u32>().unwrap_or(0));
     (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) >= SERVER_MIN
 }

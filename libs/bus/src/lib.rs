@@ -10,6 +10,7 @@
 pub mod batches;
 mod bus;
 mod error;
+pub mod inspection;
 mod keep_alive;
 pub mod permissions;
 mod pull;

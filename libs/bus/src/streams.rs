@@ -104,6 +104,30 @@ pub(crate) async fn verify(context: &Context, wanted: &Config) -> Result<(), Bus
     Ok(())
 }
 
+/// The settings of a stream that are not those of this release, by their names in NATS.
+pub(crate) fn differences(found: &Config, wanted: &Config) -> Vec<&'static str> {
+    let updated = updated(found, wanted);
+    let settings = [
+        ("retention", found.retention != updated.retention),
+        ("discard", found.discard != updated.discard),
+        (
+            "discard_new_per_subject",
+            found.discard_new_per_subject != updated.discard_new_per_subject,
+        ),
+        ("subjects", found.subjects != updated.subjects),
+        (
+            "max_msgs_per_subject",
+            found.max_messages_per_subject != updated.max_messages_per_subject,
+        ),
+        ("max_bytes", found.max_bytes != updated.max_bytes),
+        ("max_age", found.max_age != updated.max_age),
+        ("max_msg_size", found.max_message_size != updated.max_message_size),
+        ("duplicate_window", found.duplicate_window != updated.duplicate_window),
+        ("num_replicas", found.num_replicas != updated.num_replicas),
+    ];
+    settings.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
+}
+
 /// A stream's settings with ours; whatever else an operator has set stays.
 fn updated(found: &Config, wanted: &Config) -> Config {
     Config {

@@ -6,20 +6,21 @@
 use std::time::Duration;
 
 use secrecy::ExposeSecret;
-use sqlx::migrate::{Migrate as _, Migrator};
+use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection, PgPool};
 
 use crate::config::{Config, Migrating};
+use crate::inspection::{self, Schema};
 use crate::lease;
 use crate::platform::{START_PAUSE, StartError};
 
 /// Connections that one service holds to PostgreSQL.
-const CONNECTIONS_MAX: u32 = 12;
+pub(crate) const CONNECTIONS_MAX: u32 = 12;
 /// How long one attempt to connect may take.
-const ATTEMPT_MAX: Duration = Duration::from_secs(5);
+pub(crate) const ATTEMPT_MAX: Duration = Duration::from_secs(5);
 /// PostgreSQL 15 is the oldest that is tested.
-const POSTGRES_MIN: i32 = 150_000;
+pub(crate) const POSTGRES_MIN: i32 = 150_000;
 
 /// A service's pool of connections, its schema up to date.
 ///
@@ -85,33 +86,14 @@ async fn migrate(pool: &PgPool, schema: &'static str, migrations: Option<&'stati
 /// Sees that every migration of this release was applied, and changes nothing.
 async fn check(pool: &PgPool, schema: &'static str, migrations: Option<&'static Migrator>) -> Result<(), StartError> {
     let mut connection = pool.acquire().await.map_err(StartError::Database)?;
-    // What every schema has, in its newest form.
-    let made: bool = sqlx::query_scalar(
-        "select exists (select from information_schema.columns where table_schema = $1 and table_name = 'outbox' and column_name = 'trace')",
-    )
-    .bind(schema)
-        .fetch_one(&mut *connection)
-        .await
-        .map_err(StartError::Database)?;
-    if !made {
-        return Err(StartError::NotMigrated { schema });
-    }
-    let Some(migrations) = migrations else { return Ok(()) };
     let broken = |source| StartError::Migrate { schema, source };
-    if let Some(version) = connection.dirty_version(&migrations.table_name).await.map_err(broken)? {
-        return Err(broken(sqlx::migrate::MigrateError::Dirty(version)));
+    match inspection::schema(&mut connection, schema, migrations).await {
+        Ok(Schema::Current { .. } | Schema::Newer { .. }) => Ok(()),
+        Ok(Schema::Missing | Schema::Older { .. }) => Err(StartError::NotMigrated { schema }),
+        Ok(Schema::Foreign { version }) => Err(broken(MigrateError::VersionMismatch(version))),
+        Ok(Schema::HalfApplied { version }) => Err(broken(MigrateError::Dirty(version))),
+        Err(source) => Err(StartError::Database(source)),
     }
-    let applied = connection.list_applied_migrations(&migrations.table_name).await.map_err(broken)?;
-    for wanted in migrations.iter() {
-        match applied.iter().find(|a| a.version == wanted.version) {
-            None => return Err(StartError::NotMigrated { schema }),
-            Some(applied) if applied.checksum != wanted.checksum => {
-                return Err(broken(sqlx::migrate::MigrateError::VersionMismatch(wanted.version)));
-            }
-            Some(_) => {}
-        }
-    }
-    Ok(())
 }
 
 /// Asks past the pool, which would answer every failure with its own timeout.

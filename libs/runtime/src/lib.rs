@@ -13,6 +13,7 @@ pub mod config;
 mod database;
 pub mod entry;
 pub mod health;
+pub mod inspection;
 pub mod keys;
 pub mod lease;
 pub mod metrics;

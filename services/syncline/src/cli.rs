@@ -61,6 +61,13 @@ pub enum Command {
         #[arg(long, default_value = "readiness", value_parser = ["readiness", "liveness"])]
         service: String,
     },
+    /// See what is missing, unreachable, too old or misconfigured, and how to mend it; exits with 1 if anything fails
+    Doctor {
+        /// Look at the installation too, by the environment of its services: settings, keys, certificates, NATS,
+        /// PostgreSQL, every service
+        #[arg(long)]
+        installation: bool,
+    },
     /// Make what an installation keeps to itself: keys, first token, users of NATS, certificates; overwrites nothing
     Secrets(Secrets),
     /// Key-encryption keys, with the connector's environment

@@ -16,6 +16,8 @@ use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Request, Status};
+use tonic_health::pb::health_client::HealthClient;
+use tower::ServiceExt as _;
 
 use crate::error::{CliError, is_transport};
 use crate::exit::Exit;
@@ -47,6 +49,8 @@ type Authorised = InterceptedService<Channel, Auth>;
 pub struct Gateway {
     url: String,
     channel: Authorised,
+    /// The same channel, without the token.
+    plain: Channel,
 }
 
 impl Gateway {
@@ -83,8 +87,20 @@ impl Gateway {
             .transpose()?;
         Ok(Self {
             url: url.to_owned(),
-            channel: InterceptedService::new(channel, Auth(bearer)),
+            channel: InterceptedService::new(channel.clone(), Auth(bearer)),
+            plain: channel,
         })
+    }
+
+    pub fn health(&self) -> HealthClient<Authorised> {
+        HealthClient::new(self.channel.clone())
+    }
+
+    /// What stands under a path that is no method of gRPC; none when the gateway cannot be asked.
+    pub async fn get(&self, path: &str) -> Option<http::Response<tonic::body::Body>> {
+        let request = http::Request::get(path).body(tonic::body::Body::empty()).ok()?;
+        let answer = self.plain.clone().oneshot(request).await.ok()?;
+        answer.status().is_success().then_some(answer)
     }
 
     pub fn tokens(&self) -> TokenServiceClient<Authorised> {

@@ -2,7 +2,8 @@
 //!
 //! Guarantees: results go to stdout as tables or, with `-o json`, as JSON; messages and errors go to stderr; the exit
 //! code says how it ended (see `--help`). A command that watches a run never stops the run when it is interrupted.
-//! It talks to the gateway only; `dev` is the one command that holds services.
+//! It talks to the gateway only, but for `health`, `migrate` and `doctor --installation`, which look behind it; `dev` and
+//! `serve` are the commands that hold services.
 //!
 //! Start with [`cli`] and [`command`].
 
@@ -12,6 +13,7 @@ mod client;
 mod command;
 mod definition;
 mod dev_keys;
+mod doctor;
 mod error;
 mod exit;
 mod figures;

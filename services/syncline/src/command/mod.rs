@@ -6,6 +6,7 @@ pub mod check;
 pub mod connection;
 pub mod dead_letters;
 pub mod dev;
+pub mod doctor;
 pub mod health;
 pub mod import;
 pub mod init;
@@ -47,6 +48,7 @@ pub fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Secrets(arguments) => secrets::run(&arguments, output),
         Command::Health { url, service } => health::run(&url, &service, output),
         Command::Import(command) => import::run(command, output),
+        Command::Doctor { installation } => doctor::run(&cli.global, installation),
         Command::Completions { shell } => manual::completions(shell),
         Command::Man { dir } => manual::pages(&dir, output),
         Command::Audit(Audit::Verify { file: Some(file), partial }) => audit::verify_file(&file, partial, output),
@@ -84,6 +86,7 @@ async fn remote(context: &Context, command: Command) -> Result<Exit, CliError> {
         | Command::Keys(_)
         | Command::Secrets(_)
         | Command::Health { .. }
+        | Command::Doctor { .. }
         | Command::Version
         | Command::Import(_)
         | Command::Completions { .. }

@@ -96,6 +96,7 @@ fn binary() -> Command {
 /// The installation, running.
 pub struct Apart {
     pub ground: Ground,
+    #[allow(dead_code, reason = "each test file uses a part of it")]
     pub door: Door,
     services: Vec<(&'static str, Process, PathBuf)>,
     _logs: TempDir,
@@ -135,6 +136,7 @@ impl Apart {
     }
 
     /// Stores a connection as soon as the installation answers.
+    #[allow(dead_code, reason = "each test file uses a part of it")]
     pub async fn connect(&self, name: &str, org: &SimulatedOrg) {
         eventually(SOON, || async {
             let stored = self.door.connect(name, org, org.client_secret()).await;
@@ -144,6 +146,7 @@ impl Apart {
     }
 
     /// What services have warned of so far.
+    #[allow(dead_code, reason = "each test file uses a part of it")]
     pub fn complaints(&self) -> String {
         let mut found = String::new();
         for (name, _, log) in &self.services {
