@@ -18,11 +18,12 @@ pub fn examine(config: &KeyConfig, alone: bool) -> Examination {
         _ => None,
     };
     let mut seen = Examination::default();
-    let mut states = vec![("digest", keys.digest().err()), ("mask", keys.mask().err())];
+    let mut states = Vec::new();
     match &config.vault {
         Some(vault) => seen.add(Finding::ok("key-encryption keys", format!("in Vault at {}", vault.address))),
         None => states.extend(Kek::ALL.map(|kek| (kek.name(), given(kek)))),
     }
+    states.extend([("digest", keys.digest().err()), ("mask", keys.mask().err())]);
     for (name, error) in states {
         seen.add(match error {
             None => owned(config, name),
