@@ -84,6 +84,19 @@
 - name: SYNCLINE_TENANT
   value: {{ . | quote }}
 {{- end }}
+{{- with $root.Values.retention }}
+{{- if eq $service "loader" }}
+- name: SYNCLINE_RETENTION_REFUSALS_DAYS
+  value: {{ .refusalsDays | quote }}
+{{- else if eq $service "monitor" }}
+- name: SYNCLINE_RETENTION_EVENTS_DAYS
+  value: {{ .eventsDays | quote }}
+- name: SYNCLINE_RETENTION_DEAD_LETTERS_DAYS
+  value: {{ .deadLettersDays | quote }}
+- name: SYNCLINE_RETENTION_REPORTS_DAYS
+  value: {{ .reportsDays | quote }}
+{{- end }}
+{{- end }}
 - name: SYNCLINE_LOG
   value: {{ $root.Values.log.format }}
 {{- with $root.Values.log.filter }}
