@@ -329,4 +329,23 @@ mod tests {
             assert_eq!(looks_like(shown.as_bytes()).is_some(), looks, "{shown}");
         }
     }
+
+    /// Key and signature were made once with `openssl`, whose private half is gone.
+    #[test]
+    fn an_rsa_signature_holds_for_what_was_signed_and_for_its_own_key_and_algorithm() {
+        const SIGNED: &str = "eyJhbGciOiJSUzI1NiIsImtpZCI6InJzYSJ9.eyJzdWIiOiJhbm4ifQ";
+        const N: &str = "ybBlTfUDZ2O7Ji7_k6rsBP6kkqap1kKv7K1i1bq1ESGVHtG8odgdlFSuBR_BlxmxoFJiFqtDKRTOI0ittt_opRJvvL9Q7wskYmziM4lryozCkLMLQDt1AO78-ht7KNrc_hPSMrJC8xEswtKwzW0LOmQjWBKNPjBn5QqI0PHGQ-xNA8KLyXZyWVfIqROTZQh4JS0xyR6zhpBwyyz9s8KyL75SOKA_m5nU5ezdsFI7U3A6jHdHTHMkKcZFqe0opnQp2CsU-c46bJhKN76Z1AmpuKDe-kLXYZGQRfJI9nXZpQ825eejknH4WnGwsY_KBqyi2LLj4aIfsHeavFzrOuqtEQ";
+        const SIGNATURE: &str = "V_jIomY2xRPDmK4ZA99vaNm3stQwfsH82rCHn4m3rI_nYOjVINBS0Uh75mKa3Gs9Yg42BvMjFYnlFaoI8mj8lYpzwYBTOl2iJ9ib-mn37bbKBPoVBaUrlFeD6saBj7s54CocFszdQZuJ4b-emmClDTbmS6LomOERJ0mVOYGfKPa274LkZUNl4vAjtm_0zJEfAxt85LL3or27DAmQSA6Ziqhb5yC200-F5DM96ZR4hBPau4TJm4GvYEQgwjTZkl4uyt0dzcb98AcqzM-kDLKcuIcz4XTRQhNmFGq9pOBKv450df87J5MD8KFdaC4Wfs7l9stojViMqvkxb2OrmHatTg";
+        let key: Jwk = serde_json::from_value(json!({"kid": "rsa", "kty": "RSA", "n": N, "e": "AQAB"})).expect("a key");
+        let signature = URL_SAFE_NO_PAD.decode(SIGNATURE).expect("base64");
+        let verify = |key: &Jwk, algorithm: &str, signed: &str| verify_signature(key, algorithm, signed.as_bytes(), &signature);
+        assert!(verify(&key, "RS256", SIGNED).is_ok());
+        assert_eq!(verify(&key, "RS256", &SIGNED.replace("hbm4", "hbm5")), Err(Refusal::Signature));
+        assert_eq!(verify(&key, "RS256", ""), Err(Refusal::Signature));
+        for algorithm in ["ES256", "EdDSA", "HS256", "none"] {
+            assert_eq!(verify(&key, algorithm, SIGNED), Err(Refusal::Algorithm), "{algorithm}");
+        }
+        let halved = Jwk { n: None, ..key };
+        assert_eq!(verify(&halved, "RS256", SIGNED), Err(Refusal::Signature));
+    }
 }
