@@ -92,7 +92,10 @@ mod tests {
 
     #[test]
     fn the_reference_is_current() {
-        let text = clap_markdown::help_markdown_command(&Cli::command());
+        let options = clap_markdown::MarkdownOptions::new()
+            .title("The command line".to_owned())
+            .show_footer(false);
+        let text = clap_markdown::help_markdown_command_custom(&Cli::command(), &options);
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/cli.md");
         if std::env::var_os("SYNCLINE_WRITE_DOCS").is_some() {
             std::fs::write(path, &text).unwrap();
