@@ -229,7 +229,8 @@ impl Config {
                 .map(|v| parse("SYNCLINE_HEALTH_LISTEN", &v))
                 .transpose()?,
             otlp_endpoint: get("OTEL_EXPORTER_OTLP_ENDPOINT"),
-            gateway_token: get("SYNCLINE_GATEWAY_TOKEN").map(SecretString::from),
+            // A token from a file may bring its line break.
+            gateway_token: get("SYNCLINE_GATEWAY_TOKEN").map(|token| SecretString::from(token.trim())),
             start_wait: START_WAIT,
             lease_renewal: LEASE_RENEWAL,
             base_port,
@@ -271,6 +272,8 @@ where
 
 #[cfg(test)]
 mod tests {
+    use secrecy::ExposeSecret as _;
+
     use super::*;
 
     fn with(pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
@@ -311,6 +314,11 @@ mod tests {
             let bad = with(&[("SYNCLINE_RETENTION_REPORTS_DAYS", days)]).expect_err("not a number of days");
             assert!(bad.to_string().contains("SYNCLINE_RETENTION_REPORTS_DAYS"));
         }
+        let token = with(&[("SYNCLINE_GATEWAY_TOKEN", "abc\n")])
+            .expect("valid")
+            .gateway_token
+            .expect("given");
+        assert_eq!(token.expose_secret(), "abc");
         let kept = with(&[("SYNCLINE_RETENTION_EVENTS_DAYS", "7")]).expect("valid").retention;
         assert_eq!((kept.events_days, kept.refusals_days), (7, 90));
         assert!(!format!("{:?}", with(&[]).expect("valid")).contains("secret"));

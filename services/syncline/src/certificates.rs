@@ -83,13 +83,24 @@ fn params(names: &[String], days: u64) -> Result<CertificateParams, CertificateE
     params.not_before = (now - BACKDATED).into();
     params.not_after = (now + Duration::from_secs(days * 86_400)).into();
     for name in names {
-        params.subject_alt_names.push(match name.parse::<IpAddr>() {
-            Ok(address) => SanType::IpAddress(address),
-            Err(_) if !name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '*')) => {
-                return Err(CertificateError::Host(name.clone()));
-            }
-            Err(_) => SanType::DnsName(name.as_str().try_into().map_err(|_| CertificateError::Host(name.clone()))?),
-        });
+        params.subject_alt_names.push(host(name)?);
     }
     Ok(params)
+}
+
+fn host(name: &str) -> Result<SanType, CertificateError> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '*');
+    match name.parse::<IpAddr>() {
+        Ok(address) => Ok(SanType::IpAddress(address)),
+        Err(_) if name.is_empty() || !name.chars().all(is_plain) => Err(CertificateError::Host(name.to_owned())),
+        Err(_) => Ok(SanType::DnsName(
+            name.try_into().map_err(|_| CertificateError::Host(name.to_owned()))?,
+        )),
+    }
+}
+
+/// # Errors
+/// [`CertificateError::Host`] for what is neither a host's name nor an address.
+pub fn check_host(name: &str) -> Result<(), CertificateError> {
+    host(name).map(|_| ())
 }

@@ -106,8 +106,7 @@ fn tls(dir: &Path, arguments: &Secrets) -> Result<Vec<PathBuf>, CliError> {
             );
         }
     };
-    let mut hosts: Vec<String> = LOOPBACK.map(str::to_owned).to_vec();
-    hosts.extend(arguments.hosts.iter().cloned());
+    let hosts = hosts(dir, &arguments.hosts)?;
     for name in PORTS.iter().map(|(service, _)| *service).chain(OTHERS) {
         let (file, key) = (dir.join(format!("{name}.pem")), dir.join(format!("{name}.key")));
         if file.exists() && key.exists() && !arguments.renew {
@@ -119,6 +118,24 @@ fn tls(dir: &Path, arguments: &Secrets) -> Result<Vec<PathBuf>, CliError> {
         made.extend([key, file]);
     }
     Ok(made)
+}
+
+/// Loopback, those of earlier calls, and those of this one, which are remembered.
+fn hosts(dir: &Path, more: &[String]) -> Result<Vec<String>, CliError> {
+    let file = dir.join("hosts");
+    let known = read(&file)?.unwrap_or_default();
+    let mut hosts: Vec<String> = known.lines().map(str::to_owned).collect();
+    for host in LOOPBACK.iter().map(|host| (*host).to_owned()).chain(more.iter().cloned()) {
+        if !hosts.contains(&host) {
+            certificates::check_host(&host).map_err(|e| invalid(&e))?;
+            hosts.push(host);
+        }
+    }
+    let text = hosts.join("\n") + "\n";
+    if text != *known {
+        replace(&file, &text)?;
+    }
+    Ok(hosts)
 }
 
 fn make_dir(dir: &Path) -> Result<(), CliError> {
@@ -213,7 +230,7 @@ mod tests {
         }
         secrets(&dir, &[], false).unwrap();
         assert_eq!(contents(&dir), first, "nothing is made twice");
-        // Certificates are renewed by the same authority; passwords and keys stay.
+        // Certificates are renewed by the same authority for the hosts of every call so far; passwords and keys stay.
         secrets(&dir, &["nats.example"], true).unwrap();
         for (path, text) in contents(&dir) {
             let is_certificate = path.starts_with(dir.join("tls")) && !path.ends_with("ca.pem") && !path.ends_with("ca.key");
