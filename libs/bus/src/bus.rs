@@ -16,7 +16,7 @@ use syncline_wire::event::run_event::Fact;
 use syncline_wire::stage::Invitation;
 use tokio::sync::watch;
 
-use crate::error::BusError;
+use crate::error::{BusError, is_missing};
 use crate::pull::{Line, Puller};
 use crate::runner::ACK_WAIT;
 use crate::subjects::{self, Audience, header};
@@ -117,12 +117,8 @@ impl Bus {
     /// A stream of this service that is gone for certain: the server's store was lost. Consumers went with it, and only a new
     /// start makes them again.
     pub async fn lost_stream(&self) -> Option<String> {
-        use async_nats::jetstream::context::GetStreamErrorKind;
         for name in permissions::streams_of(self.service) {
-            if let Err(error) = self.publishing.get_stream(&name).await
-                && let GetStreamErrorKind::JetStream(cause) = error.kind()
-                && cause.error_code() == async_nats::jetstream::ErrorCode::STREAM_NOT_FOUND
-            {
+            if self.publishing.get_stream(&name).await.is_err_and(|error| is_missing(&error)) {
                 return Some(name);
             }
         }

@@ -1,6 +1,7 @@
 //! Errors of the bus and how NATS' own are understood; the one place that knows JetStream's error codes.
 
-use async_nats::jetstream::context::{PublishError, PublishErrorKind};
+use async_nats::jetstream::ErrorCode as JetStreamCode;
+use async_nats::jetstream::context::{GetStreamError, GetStreamErrorKind, PublishError, PublishErrorKind};
 use syncline_domain::ErrorCode;
 use thiserror::Error;
 
@@ -76,6 +77,11 @@ impl BusError {
             source: source.into(),
         }
     }
+}
+
+/// Whether the server says for certain that there is no such stream, rather than nothing or something else.
+pub(crate) fn is_missing(error: &GetStreamError) -> bool {
+    matches!(error.kind(), GetStreamErrorKind::JetStream(cause) if cause.error_code() == JetStreamCode::STREAM_NOT_FOUND)
 }
 
 fn is_full(error: &PublishError) -> bool {

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::ErrorCode;
-use async_nats::jetstream::context::{ContextBuilder, GetStreamErrorKind};
+use async_nats::jetstream::context::ContextBuilder;
 
 use crate::bus::{self, BusConfig, BusTls, split_url};
-use crate::error::BusError;
+use crate::error::{BusError, is_missing};
 use crate::{permissions, streams};
 
 /// A question that the server has not answered by then is one that it does not answer to this user.
@@ -100,10 +99,8 @@ async fn state(context: &async_nats::jetstream::Context, name: &str, replicas: u
                 _ => StreamState::Differs(differences),
             }
         }
-        Err(error) => match error.kind() {
-            GetStreamErrorKind::JetStream(e) if e.error_code() == ErrorCode::STREAM_NOT_FOUND => StreamState::Missing,
-            _ => StreamState::Unknown(error.to_string()),
-        },
+        Err(error) if is_missing(&error) => StreamState::Missing,
+        Err(error) => StreamState::Unknown(error.to_string()),
     }
 }
 

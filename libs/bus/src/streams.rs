@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_nats::jetstream::Context;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
 
-use crate::error::BusError;
+use crate::error::{BusError, is_missing};
 use crate::subjects::{Audience, SHARD};
 
 /// Batches of one partition that may be in flight per stream; at most 900 KiB each.
@@ -89,19 +89,23 @@ pub(crate) async fn ensure(context: &Context, wanted: Config) -> Result<(), BusE
 }
 
 /// Sees that the stream is there as this release needs it, without changing anything.
+///
+/// # Errors
+/// [`BusError::NotMigrated`] only for what the server says for certain; when it does not answer, [`BusError::Setup`].
 pub(crate) async fn verify(context: &Context, wanted: &Config) -> Result<(), BusError> {
-    let stream = context.get_stream(&wanted.name).await.map_err(|source| BusError::NotMigrated {
+    let not_migrated = |reason: String| BusError::NotMigrated {
         stream: wanted.name.clone(),
-        reason: source.to_string(),
-    })?;
-    let found = &stream.cached_info().config;
-    if *found != updated(found, wanted) {
-        return Err(BusError::NotMigrated {
-            stream: wanted.name.clone(),
-            reason: "its settings are those of another release".to_owned(),
-        });
+        reason,
+    };
+    let stream = match context.get_stream(&wanted.name).await {
+        Ok(stream) => stream,
+        Err(error) if is_missing(&error) => return Err(not_migrated("it is missing".to_owned())),
+        Err(error) => return Err(BusError::setup(format!("stream {}", wanted.name), error)),
+    };
+    match differences(&stream.cached_info().config, wanted).as_slice() {
+        [] => Ok(()),
+        names => Err(not_migrated(format!("other settings of {}", names.join(", ")))),
     }
-    Ok(())
 }
 
 /// The settings of a stream that are not those of this release, by their names in NATS.
@@ -209,8 +213,21 @@ mod tests {
                 max_message_size: 1024,
                 ..wanted
             };
-            assert!(verify(&context, &newer).await.is_err(), "{name} is as another release wants it");
+            let differs = verify(&context, &newer).await.unwrap_err();
+            assert!(differs.to_string().contains("max_msg_size"), "{differs}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_cannot_be_looked_at_is_not_said_to_be_missing() {
+        let client = servers().nats().await;
+        let prefix = TestPrefix::new();
+        // An API that nobody answers, as for a user who may not ask or a server that has just lost its leader.
+        let mut context = async_nats::jetstream::with_prefix(client, &format!("{prefix}.API"));
+        context.set_timeout(Duration::from_millis(200));
+        let error = verify(&context, &settings("EVENTS", 1)).await.unwrap_err();
+        assert!(matches!(error, BusError::Setup { .. }), "{error}");
+        assert!(error.to_string().contains("EVENTS"), "{error}");
     }
 
     #[tokio::test]

@@ -94,7 +94,8 @@ fn vault(address: &str, token: &str, local: LocalKeys) -> Vault {
 #[tokio::test]
 async fn data_keys_are_wrapped_unwrapped_and_rewrapped_and_bound_to_their_place() {
     let (transit, address) = stand_in().await;
-    let vault = vault(&address, TOKEN, LocalKeys::default());
+    // As an editor leaves a file: with a line break.
+    let vault = vault(&address, &format!("{TOKEN}\n"), LocalKeys::default());
     let data_key = SealingKey::generate();
     for kek in Kek::ALL {
         vault.check(kek).await.unwrap();

@@ -18,7 +18,7 @@ use syncline_wire::sync::sync_service_client::SyncServiceClient;
 
 use crate::build::{Request, build};
 use crate::error::Error;
-use crate::gather::gather;
+use crate::gather::{End, gather};
 use crate::org::Connected;
 use crate::propose::{self, Wish};
 
@@ -80,8 +80,11 @@ impl Analyzer {
         let (source, target) = (self.connected(&wish.source), self.connected(&wish.target));
         let closure = propose::closure(&wish.objects, &source, &target)
             .await
-            .map_err(|(target, cause)| Error::System {
-                connection: if target { wish.target.clone() } else { wish.source.clone() },
+            .map_err(|(end, cause)| Error::System {
+                connection: match end {
+                    End::Source => wish.source.clone(),
+                    End::Target => wish.target.clone(),
+                },
                 cause,
             })?;
         if closure.objects.is_empty() {

@@ -27,8 +27,8 @@ const IDS_PER_QUESTION: usize = 200;
 const IDS_MAX: usize = 1_000;
 
 /// Which end, for messages.
-#[derive(Clone, Copy)]
-enum End {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
     Source,
     Target,
 }

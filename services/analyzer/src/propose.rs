@@ -4,7 +4,7 @@
 //! Guarantees: every object is asked for or needed by one that is (a reference that must have a value); the text reads as a
 //! definition; what was left out, or needs somebody's decision, stands in its comments.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use syncline_connect::ConnectError;
@@ -14,6 +14,7 @@ use syncline_domain::plan::Plan;
 use syncline_domain::{ConnectionName, ObjectName, SyncName};
 
 use crate::facts::Kind;
+use crate::gather::End;
 use crate::org::Org;
 
 /// What is proposed when nobody names objects: those of them that both orgs have.
@@ -52,8 +53,8 @@ pub struct Closure {
 /// matched by name.
 ///
 /// # Errors
-/// With the end that cannot be asked: false is the source.
-pub async fn closure(objects: &[ObjectName], source: &dyn Org, target: &dyn Org) -> Result<Closure, (bool, ConnectError)> {
+/// With the end that cannot be asked.
+pub async fn closure(objects: &[ObjectName], source: &dyn Org, target: &dyn Org) -> Result<Closure, (End, ConnectError)> {
     let usual = objects.is_empty();
     let mut wanted: Vec<(ObjectName, String)> = if usual {
         let names = USUAL.iter().filter_map(|name| ObjectName::new(*name).ok());
@@ -63,12 +64,12 @@ pub async fn closure(objects: &[ObjectName], source: &dyn Org, target: &dyn Org)
     };
     let mut closure = Closure::default();
     let mut optional: Vec<(String, Vec<ObjectName>)> = Vec::new();
-    let mut seen: BTreeMap<ObjectName, ()> = BTreeMap::new();
+    let mut seen: BTreeSet<ObjectName> = BTreeSet::new();
     while !wanted.is_empty() {
-        wanted.retain(|(name, _)| seen.insert(name.clone(), ()).is_none());
+        wanted.retain(|(name, _)| seen.insert(name.clone()));
         let names: Vec<ObjectName> = wanted.iter().map(|(name, _)| name.clone()).collect();
-        let (here, there) = futures::try_join!(async { source.describe(&names).await.map_err(|e| (false, e)) }, async {
-            target.describe(&names).await.map_err(|e| (true, e))
+        let (here, there) = futures::try_join!(async { source.describe(&names).await.map_err(|e| (End::Source, e)) }, async {
+            target.describe(&names).await.map_err(|e| (End::Target, e))
         })?;
         let mut next = Vec::new();
         for (((name, why), here), there) in wanted.drain(..).zip(here).zip(there) {

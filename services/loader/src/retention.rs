@@ -23,7 +23,8 @@ pub(crate) async fn enforce(platform: Platform) {
     }
 }
 
-/// Removes what runs left that began more than `days` ago and of which nobody works; answers how many rows.
+/// Removes what runs left that began, and were last worked on, more than `days` ago; answers how many rows. Whether such a run
+/// still waits for somebody makes no difference: what is sealed does not stay for ever because a run was forgotten.
 ///
 /// # Errors
 /// [`sqlx::Error`]; what was removed is removed.
@@ -46,7 +47,9 @@ async fn remove(db: impl PgExecutor<'_>, table: &'static str, days: u32) -> Resu
         "delete from {table} where ctid = any(array(
             select t.ctid from {table} t join run_number r on r.number = t.run_number
             where r.made_at < clock_timestamp() - $1 * interval '1 day'
-              and not exists (select from task where task.run = r.run and task.expires_at > clock_timestamp())
+              and not exists (
+                select from task where task.run = r.run
+                  and (task.expires_at > clock_timestamp() or task.updated_at >= clock_timestamp() - $1 * interval '1 day'))
             limit $2))"
     )))
     .bind(f64::from(days))

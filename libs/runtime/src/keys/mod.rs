@@ -61,13 +61,9 @@ impl Keys {
         let dir = config.dir.as_deref();
         let mut local = LocalKeys::default();
         for kek in Kek::ALL {
-            local = match load(dir, kek.name(), env) {
-                Ok(key) => {
-                    // The key before a rotation, until everything is wrapped anew. One that is malformed is as good as none:
-                    // what it should open says so.
-                    let previous = previous(kek).and_then(|name| load(dir, name, env).ok());
-                    local.with(kek, SealingKey::new(*key), previous.map(|key| SealingKey::new(*key)))
-                }
+            let versions = load(dir, kek.name(), env).and_then(|key| Ok((key, load_previous(dir, kek, env)?)));
+            local = match versions {
+                Ok((key, previous)) => local.with(kek, SealingKey::new(*key), previous.map(|key| SealingKey::new(*key))),
                 Err(error) => local.without(kek, error),
             };
         }
@@ -102,13 +98,19 @@ impl Keys {
     }
 }
 
-/// The name of the key that was in the place of this one before.
-fn previous(kek: Kek) -> Option<&'static str> {
-    Some(match kek {
+/// The key that was in the place of this one before a rotation, until everything is wrapped anew. There need not be one, but
+/// one that is malformed would leave what it should open closed.
+fn load_previous(dir: Option<&Path>, kek: Kek, env: &dyn Fn(&str) -> Option<String>) -> Result<Option<Zeroizing<[u8; 32]>>, KeyError> {
+    let name = match kek {
         Kek::Raw => "kek-raw-previous",
         Kek::Clean => "kek-clean-previous",
         Kek::Credentials => "credentials-previous",
-    })
+    };
+    match load(dir, name, env) {
+        Ok(key) => Ok(Some(key)),
+        Err(KeyError::Missing { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 fn variable(name: &str) -> String {
@@ -193,5 +195,18 @@ mod tests {
             data_key.expose()
         );
         assert!(after.rewrap(Kek::Credentials, &wrapped, "a/b").await.unwrap().is_some());
+    }
+
+    #[test]
+    fn a_malformed_key_before_a_rotation_is_named_before_it_is_needed() {
+        let env = |variable: &str| match variable {
+            "SYNCLINE_KEY_KEK_RAW" | "SYNCLINE_KEY_KEK_CLEAN" => Some(KEY.to_owned()),
+            "SYNCLINE_KEY_KEK_RAW_PREVIOUS" => KEY.get(2..).map(str::to_owned),
+            _ => None,
+        };
+        let provider = Keys::find(&KeyConfig::default(), &env).provider();
+        provider.given(Kek::Clean).unwrap();
+        let error = provider.given(Kek::Raw).unwrap_err().to_string();
+        assert!(error.contains("`kek-raw-previous` is not 64 hex characters"), "{error}");
     }
 }

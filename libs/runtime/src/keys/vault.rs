@@ -78,7 +78,7 @@ impl VaultConfig {
         }
         let token = match (get("SYNCLINE_VAULT_TOKEN_FILE"), get("SYNCLINE_VAULT_TOKEN")) {
             (Some(file), _) => VaultToken::File(file.into()),
-            (None, Some(token)) => VaultToken::Given(token.into()),
+            (None, Some(token)) => VaultToken::Given(token.trim().into()),
             (None, None) => {
                 let reason = "neither it nor SYNCLINE_VAULT_TOKEN is set, but SYNCLINE_VAULT_ADDR is";
                 return Err(invalid("SYNCLINE_VAULT_TOKEN_FILE", reason));
