@@ -36,7 +36,7 @@ where
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(async {
         install_crypto();
-        let _telemetry = telemetry::init(service, config.otlp_endpoint.as_deref());
+        let _telemetry = telemetry::init(service, config.otlp_endpoint.as_deref())?;
         let shutdown = CancellationToken::new();
         stop_on_signal(shutdown.clone());
         run(config, shutdown).await

@@ -71,7 +71,7 @@ async fn spans_are_exported_under_the_services_name_and_calls_carry_the_trace() 
     let server = server.add_service(MetricsServiceServer::new(counted.clone()));
     tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
 
-    let exporting = telemetry::init("tested", Some(&endpoint));
+    let exporting = telemetry::init("tested", Some(&endpoint)).unwrap();
     let header = async {
         let request = rpc::traced(Request::new(())).unwrap();
         request.metadata().get("traceparent").unwrap().to_str().unwrap().to_owned()
@@ -105,4 +105,48 @@ async fn spans_are_exported_under_the_services_name_and_calls_carry_the_trace() 
     assert!(service.contains("syncline-tested"), "{service}");
     let trace_id: String = span.trace_id.iter().map(|b| format!("{b:02x}")).collect();
     assert!(header.contains(&trace_id), "{header} carries {trace_id}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_with_a_certificate_is_sent_to_over_tls() {
+    syncline_runtime::entry::install_crypto();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let identity = tonic::transport::Identity::from_pem(made.cert.pem(), made.signing_key.serialize_pem());
+    let receiver = Receiver::default();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let tls = tonic::transport::ServerTlsConfig::new().identity(identity);
+    let mut server = tonic::transport::Server::builder().tls_config(tls).unwrap();
+    let server = server.add_service(TraceServiceServer::new(receiver.clone()));
+    tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+
+    // A process of its own: the authorities are read from its environment.
+    let authorities = std::env::temp_dir().join(format!("syncline-otlp-{}.pem", uuid::Uuid::new_v4().simple()));
+    std::fs::write(&authorities, made.cert.pem()).unwrap();
+    let sender = tokio::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "the_sender_of_another_test", "--ignored"])
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("https://localhost:{port}"))
+        .env("SSL_CERT_FILE", &authorities)
+        .output()
+        .await
+        .unwrap();
+    std::fs::remove_file(&authorities).unwrap();
+    assert!(sender.status.success(), "{}", String::from_utf8_lossy(&sender.stderr));
+    assert!(receiver.spans().iter().any(|(_, span)| span.name == "over tls"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "part of the test of TLS, which starts it"]
+async fn the_sender_of_another_test() {
+    syncline_runtime::entry::install_crypto();
+    let endpoint = std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT").unwrap();
+    let exporting = telemetry::init("tested", Some(&endpoint)).unwrap();
+    tracing::info_span!("over tls").in_scope(|| {});
+    tokio::task::spawn_blocking(move || drop(exporting)).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_no_address_is_said_and_not_passed_over() {
+    let error = telemetry::init("tested", Some("http://not an address")).err().unwrap().to_string();
+    assert!(error.contains("OTEL_EXPORTER_OTLP_ENDPOINT"), "{error}");
 }

@@ -62,7 +62,8 @@ pub fn run(arguments: Dev, token: Option<SecretString>, output: Output) -> Resul
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(async {
         entry::install_crypto();
-        let _telemetry = telemetry::init("dev", config.otlp_endpoint.as_deref());
+        let telemetry = telemetry::init("dev", config.otlp_endpoint.as_deref());
+        let _telemetry = telemetry.map_err(|e| CliError::new(Exit::Invalid, e.to_string()))?;
         let shutdown = CancellationToken::new();
         entry::stop_on_signal(shutdown.clone());
         serve(&config, arguments.ready_file.as_deref(), shutdown, output).await
