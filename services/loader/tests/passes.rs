@@ -11,7 +11,7 @@ use syncline_domain::ErrorCode;
 use syncline_domain::describe::FieldType;
 use syncline_runtime::Outcome;
 use syncline_salesforce_simulator::OrgConfig;
-use syncline_salesforce_simulator::rules::ValidationRule;
+use syncline_salesforce_simulator::store::rules::ValidationRule;
 
 /// Loads an object's rows and says whether there were errors.
 async fn load(bench: &Bench, object: &str, rows: &[Vec<Option<String>>]) -> bool {

@@ -23,7 +23,7 @@ use syncline_domain::plan::{FieldPlan, FieldRole};
 use syncline_domain::{ErrorCode, FieldName, ObjectName};
 use syncline_salesforce::Salesforce;
 use syncline_salesforce::oauth::{Grant, authenticate};
-use syncline_salesforce_simulator::rules::ValidationRule;
+use syncline_salesforce_simulator::store::rules::ValidationRule;
 use syncline_salesforce_simulator::{Flavour, Org, OrgConfig, RunningOrg};
 
 use secrecy::ExposeSecret;

@@ -5,37 +5,18 @@
 //! connector it helps to test and knows nothing of what that connector expects; what it
 //! does comes from the public API documentation and from captured describes.
 //!
-//! Start at [`org::Org::start`]; requests enter in `http`, rows are written in `rules`.
+//! Start at [`org::Org::start`]; requests enter in `web::http`, rows are written in `store::rules`.
 #![recursion_limit = "256"]
 
-pub mod admin;
 pub mod auth;
-pub mod bulk_ingest;
-pub mod bulk_query;
-pub mod bulk_rows;
-pub mod collections;
-pub mod db;
-pub mod derive;
-pub mod discovery;
-pub mod faults;
-pub mod generate;
-pub mod http;
-pub mod id;
-pub mod listener;
-pub mod oauth;
+pub mod bulk2;
 pub mod org;
-pub mod query;
-pub mod records;
-pub mod reply;
-pub mod row;
-pub mod rows;
-pub mod rules;
+pub mod rest;
 pub mod schema;
-pub mod schema_text;
 pub mod seed;
 pub mod soql;
-pub mod value;
-pub mod words;
+pub mod store;
+pub mod web;
 
 pub use org::{Org, OrgConfig, RunningOrg, StartError};
 pub use seed::Flavour;

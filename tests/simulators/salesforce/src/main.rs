@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::{Parser, ValueEnum};
-use syncline_salesforce_simulator::rules::ValidationRule;
 use syncline_salesforce_simulator::schema::PicklistOverride;
+use syncline_salesforce_simulator::store::rules::ValidationRule;
 use syncline_salesforce_simulator::{Flavour, Org, OrgConfig};
 use tokio::signal::unix::{SignalKind, signal};
 

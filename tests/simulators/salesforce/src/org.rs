@@ -8,20 +8,21 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock, RwLockReadGuard, RwLoc
 use chrono::{DateTime, Utc};
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::auth::{Auth, AuthConfig};
-use crate::bulk_ingest::IngestJob;
-use crate::bulk_query::QueryJob;
-use crate::db::Db;
-use crate::faults::Faults;
-use crate::http;
-use crate::id::Id;
-use crate::listener::{CutListener, Cutter};
-use crate::query::Cursor;
-use crate::rows;
-use crate::rules::{ValidationRule, WriteContext};
+use crate::auth::sessions::{Auth, AuthConfig};
+use crate::bulk2::ingest::IngestJob;
+use crate::bulk2::query::QueryJob;
+use crate::rest::query::Cursor;
 use crate::schema::{PicklistOverride, Schema, SchemaError};
+use crate::seed::generate;
+use crate::seed::rows;
 use crate::seed::{self, Flavour};
-use crate::{generate, value};
+use crate::store::db::Db;
+use crate::store::id::Id;
+use crate::store::rules::{ValidationRule, WriteContext};
+use crate::store::value;
+use crate::web::faults::Faults;
+use crate::web::http;
+use crate::web::listener::{CutListener, Cutter};
 
 /// Why an org did not start.
 #[derive(Debug, thiserror::Error)]

@@ -5,8 +5,8 @@ mod support;
 
 use serde_json::{Value, json};
 use support::{create_ingest, finished, get, ingest, org, put_csv, rows, send, soql, try_send, v65};
-use syncline_salesforce_simulator::rules::ValidationRule;
 use syncline_salesforce_simulator::schema::PicklistOverride;
+use syncline_salesforce_simulator::store::rules::ValidationRule;
 use syncline_salesforce_simulator::{OrgConfig, RunningOrg};
 
 fn query_job(org: &RunningOrg, query: &str) -> String {
@@ -334,7 +334,7 @@ fn every_row_rule_refuses_with_its_code() {
         .unwrap()
         .to_owned();
     let missing = "001Wy000009ZZZZIAA";
-    let missing = syncline_salesforce_simulator::id::Id::parse(&missing.as_bytes()[..15])
+    let missing = syncline_salesforce_simulator::store::id::Id::parse(&missing.as_bytes()[..15])
         .unwrap()
         .text();
     let mut flipped = account.clone();

@@ -8,10 +8,10 @@ use super::parser::{Condition, Item, Operand, Path, Statement};
 use super::shape::like_pattern;
 pub use super::shape::{Aggregate, Bound, Child, Filter, Leaf, Operator, Plan};
 use super::{SoqlError, dates, run};
-use crate::db::Db;
-use crate::id::Id;
 use crate::schema::FieldType;
-use crate::value;
+use crate::store::db::Db;
+use crate::store::id::Id;
+use crate::store::value;
 
 /// Where the query runs.
 #[derive(Clone, Copy, PartialEq, Eq)]

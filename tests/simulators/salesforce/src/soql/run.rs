@@ -4,10 +4,10 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use super::shape::{Bound, Filter, Operator, Plan, like};
-use crate::db::{Db, Life, same_text};
-use crate::id::Id;
-use crate::row::Row;
 use crate::schema::FieldType;
+use crate::store::db::{Db, Life, same_text};
+use crate::store::id::Id;
+use crate::store::row::Row;
 
 /// The form texts are compared in: ids as they are, other text without case.
 pub fn fold(kind: FieldType, text: &[u8]) -> Cow<'_, [u8]> {

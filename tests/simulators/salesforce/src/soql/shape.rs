@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 
-use crate::db::Db;
-use crate::id::Id;
-use crate::row::Row;
 use crate::schema::FieldType;
+use crate::store::db::Db;
+use crate::store::id::Id;
+use crate::store::row::Row;
 
 /// What a path ends in.
 #[derive(Debug, Clone)]

@@ -1,9 +1,13 @@
 //! What every org has before any business data: its own row, users, record types, queues,
 //! price books. Also the direct row loader the other sources use.
 
-use crate::db::Db;
-use crate::id::Id;
-use crate::row::Draft;
+pub mod generate;
+pub mod rows;
+pub mod words;
+
+use crate::store::db::Db;
+use crate::store::id::Id;
+use crate::store::row::Draft;
 
 /// Production or a sandbox of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::value::RowError;
+use crate::store::value::RowError;
 
 /// What happens to a matching request.
 #[derive(Debug, Clone, Deserialize, PartialEq)]

@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
 use crate::soql::SoqlError;
-use crate::value::RowError;
+use crate::store::value::RowError;
 
 /// Answers below this size are not worth compressing.
 const GZIP_BYTES_MIN: usize = 1024;

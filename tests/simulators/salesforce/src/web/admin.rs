@@ -7,12 +7,12 @@ use axum::response::Response;
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::faults::Fault;
-use crate::http::Call;
-use crate::id::Id;
-use crate::reply::{ApiError, json_reply};
-use crate::row::Draft;
-use crate::rules::ValidationRule;
+use crate::store::id::Id;
+use crate::store::row::Draft;
+use crate::store::rules::ValidationRule;
+use crate::web::faults::Fault;
+use crate::web::http::Call;
+use crate::web::reply::{ApiError, json_reply};
 
 /// Answers a control request.
 pub fn handle(call: &Call) -> Response {
@@ -104,7 +104,7 @@ fn route(call: &Call) -> Result<Value, ApiError> {
         (&Method::DELETE, ["records", id]) => {
             let mut db = org.db_mut();
             let (object, index) = located(&db, id)?;
-            db.tables[object].bury(index, crate::db::Life::Purged);
+            db.tables[object].bury(index, crate::store::db::Life::Purged);
             Ok(json!({"ok": true}))
         }
         (&Method::POST, ["records", id, "swap", field, other]) => swap(call, id, field, other),
@@ -118,7 +118,7 @@ fn number(body: &Value, key: &str) -> Result<u64, ApiError> {
         .ok_or_else(|| ApiError::bad("BAD_NUMBER", format!("{key} must be a whole number")))
 }
 
-fn located(db: &crate::db::Db, id: &str) -> Result<(usize, u32), ApiError> {
+fn located(db: &crate::store::db::Db, id: &str) -> Result<(usize, u32), ApiError> {
     let id = Id::parse(id.as_bytes()).map_err(|e| ApiError::bad("MALFORMED_ID", e.to_string()))?;
     db.locate(&id).ok_or_else(ApiError::not_found)
 }
@@ -153,7 +153,7 @@ fn swap(call: &Call, a: &str, field: &str, b: &str) -> Result<Value, ApiError> {
     if object != other {
         return Err(ApiError::bad("INVALID_TYPE", "both records must be of one object"));
     }
-    let value = |db: &crate::db::Db, i: u32| db.tables[object].row(i).get(field).unwrap_or_default().to_vec();
+    let value = |db: &crate::store::db::Db, i: u32| db.tables[object].row(i).get(field).unwrap_or_default().to_vec();
     let (x, y) = (value(&db, first), value(&db, second));
     for (index, text) in [(first, y), (second, x)] {
         let mut draft = Draft::default();

@@ -6,15 +6,15 @@ use axum::response::Response;
 use http::Method;
 use serde_json::{Map, Value, json};
 
-use crate::db::Db;
-use crate::http::{Call, saved};
-use crate::id::Id;
-use crate::query::{Tree, record};
-use crate::records::{columns, list, rows_by_key, write};
-use crate::reply::{ApiError, raw_reply};
-use crate::row::Row;
-use crate::rules::{self, Scratch};
-use crate::value::RowError;
+use crate::rest::query::{Tree, record};
+use crate::rest::records::{columns, list, rows_by_key, write};
+use crate::store::db::Db;
+use crate::store::id::Id;
+use crate::store::row::Row;
+use crate::store::rules::{self, Scratch};
+use crate::store::value::RowError;
+use crate::web::http::{Call, saved};
+use crate::web::reply::{ApiError, raw_reply};
 
 /// Records per write call.
 const RECORDS_MAX: usize = 200;
@@ -111,7 +111,7 @@ fn save(call: &Call, target: Option<(Option<&str>, &str)>) -> Result<Response, A
     if all_or_none && failures > 0 {
         for step in undo.into_iter().rev() {
             match step {
-                Undo::Created(object, index) => db.tables[object].bury(index, crate::db::Life::Purged),
+                Undo::Created(object, index) => db.tables[object].bury(index, crate::store::db::Life::Purged),
                 Undo::Changed(object, index, row) => db.tables[object].replace(index, row),
             }
         }

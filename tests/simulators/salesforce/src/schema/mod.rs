@@ -1,11 +1,13 @@
 //! The org's schema: objects and fields, read from captured describes and the compact
 //! definition file, checked for contradictions, and rendered back as describe answers.
 
+pub mod text;
+
 use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value, json};
 
-use crate::schema_text::{self, TextObject};
+use text::TextObject;
 
 /// A contradiction or a malformed entry in a schema source.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -176,17 +178,17 @@ pub struct PicklistOverride {
 }
 
 const CAPTURED: [(&str, &str); 6] = [
-    ("Account.json", include_str!("../data/describe/Account.json")),
-    ("Contact.json", include_str!("../data/describe/Contact.json")),
-    ("Opportunity.json", include_str!("../data/describe/Opportunity.json")),
-    ("Lead.json", include_str!("../data/describe/Lead.json")),
-    ("Case.json", include_str!("../data/describe/Case.json")),
+    ("Account.json", include_str!("../../data/describe/Account.json")),
+    ("Contact.json", include_str!("../../data/describe/Contact.json")),
+    ("Opportunity.json", include_str!("../../data/describe/Opportunity.json")),
+    ("Lead.json", include_str!("../../data/describe/Lead.json")),
+    ("Case.json", include_str!("../../data/describe/Case.json")),
     (
         "OpportunityContactRole.json",
-        include_str!("../data/describe/OpportunityContactRole.json"),
+        include_str!("../../data/describe/OpportunityContactRole.json"),
     ),
 ];
-const COMPACT: (&str, &str) = ("org.schema", include_str!("../data/schema/org.schema"));
+const COMPACT: (&str, &str) = ("org.schema", include_str!("../../data/schema/org.schema"));
 
 impl Schema {
     /// The schema compiled into the simulator.
@@ -202,7 +204,7 @@ impl Schema {
             add_object(&mut objects, object, file)?;
         }
         for (file, text) in compact {
-            for parsed in schema_text::parse(file, text)? {
+            for parsed in text::parse(file, text)? {
                 apply_compact(&mut objects, parsed, file)?;
             }
         }
@@ -400,7 +402,7 @@ fn object_from_describe(file: &str, text: &str) -> Result<Object, SchemaError> {
         let field = field_from_describe(file, &name, entry)?;
         push_field(&mut fields, field, file, &name)?;
     }
-    for (key, value) in schema_text::object_defaults(&name, &name, false) {
+    for (key, value) in text::object_defaults(&name, &name, false) {
         doc.entry(key).or_insert(value);
     }
     let mut object = Object {
@@ -440,7 +442,7 @@ fn apply_compact(objects: &mut Vec<Object>, parsed: TextObject, file: &str) -> R
         for field in built {
             push_field(&mut fields, field, file, &parsed.name)?;
         }
-        let mut describe = schema_text::object_defaults(&parsed.name, &parsed.label, parsed.custom);
+        let mut describe = text::object_defaults(&parsed.name, &parsed.label, parsed.custom);
         let text = prefix.iter().map(|c| char::from(*c)).collect::<String>();
         describe.insert("keyPrefix".into(), text.into());
         let mut object = Object {
@@ -503,7 +505,7 @@ fn apply_override(objects: &mut [Object], change: &PicklistOverride) -> Result<(
     }
     field.describe.insert(
         "picklistValues".into(),
-        change.values.iter().map(|v| schema_text::picklist_value(v, false)).collect(),
+        change.values.iter().map(|v| text::picklist_value(v, false)).collect(),
     );
     field.describe.insert("restrictedPicklist".into(), change.restricted.into());
     Ok(())

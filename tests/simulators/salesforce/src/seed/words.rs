@@ -1,6 +1,6 @@
 //! Names, places, phones and texts for generated records. All mail domains are reserved.
 
-use crate::generate::SplitMix;
+use crate::seed::generate::SplitMix;
 
 const FIRST: [&str; 48] = [
     "Anna",

@@ -7,13 +7,13 @@ use std::time::Instant;
 use chrono::Utc;
 use csv::ByteRecord;
 
-use crate::bulk_ingest::{CREATED, IngestJob, Operation, Outcome, State};
-use crate::bulk_query::quoted;
-use crate::db::Db;
-use crate::id::Id;
+use crate::bulk2::ingest::{CREATED, IngestJob, Operation, Outcome, State};
+use crate::bulk2::query::quoted;
 use crate::org::OrgState;
-use crate::rules::{self, Column, Input, Scratch};
-use crate::value::RowError;
+use crate::store::db::Db;
+use crate::store::id::Id;
+use crate::store::rules::{self, Column, Input, Scratch};
+use crate::store::value::RowError;
 
 /// Rows between two looks at the abort flag, and per hold of the write lock: the size of a
 /// trigger chunk.
@@ -74,7 +74,7 @@ pub(crate) fn process(org: &OrgState, job: &IngestJob) {
 }
 
 fn shuffle(list: &mut [u32], seed: u64) {
-    let mut random = crate::generate::SplitMix::new(seed);
+    let mut random = crate::seed::generate::SplitMix::new(seed);
     for i in (1..list.len()).rev() {
         list.swap(i, random.below(i as u64 + 1) as usize);
     }
@@ -358,7 +358,7 @@ impl Work<'_> {
         let index = table
             .find(&id)
             .ok_or_else(|| RowError::new("INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id", &[]))?;
-        if table.life(index) != crate::db::Life::Live {
+        if table.life(index) != crate::store::db::Life::Live {
             return Err(RowError::new("ENTITY_IS_DELETED", "entity is deleted", &[]));
         }
         Ok(index)
@@ -393,7 +393,7 @@ impl Work<'_> {
                 &[name],
             ));
         }
-        let found = crate::records::rows_by_key(db, self.job.object, *key, &shown);
+        let found = crate::rest::records::rows_by_key(db, self.job.object, *key, &shown);
         match found.as_slice() {
             [] => Ok(None),
             [one] => Ok(Some(*one)),

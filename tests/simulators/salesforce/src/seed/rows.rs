@@ -6,11 +6,11 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use crate::db::Db;
-use crate::id::Id;
-use crate::row::Draft;
 use crate::schema::FieldType;
 use crate::seed::{Flavour, ORG_BORN};
+use crate::store::db::Db;
+use crate::store::id::Id;
+use crate::store::row::Draft;
 
 /// A row file that can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -108,7 +108,7 @@ fn file(db: &mut Db, object: usize, path: &Path, flavour: Flavour, renamed: &mut
                 draft.set(field, raw);
                 continue;
             }
-            crate::value::normalise(spec, raw, &mut text).map_err(|e| bad(e.message))?;
+            crate::store::value::normalise(spec, raw, &mut text).map_err(|e| bad(e.message))?;
             deleted |= spec.name == "IsDeleted" && text == b"true";
             if let Some(id) = Id::parse(&text).ok().filter(|_| spec.kind == FieldType::Reference)
                 && let Some(now) = renamed.get(&id)
@@ -147,7 +147,7 @@ fn file(db: &mut Db, object: usize, path: &Path, flavour: Flavour, renamed: &mut
         draft.set(0, &id.long());
         let index = db.tables[object].push(id, draft.finish());
         if deleted {
-            db.tables[object].bury(index, crate::db::Life::Deleted);
+            db.tables[object].bury(index, crate::store::db::Life::Deleted);
         }
     }
     Ok(())

@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use crate::db::Db;
-use crate::derive::{STAGES, money};
-use crate::id::Id;
-use crate::row::Draft;
 use crate::schema::Schema;
-use crate::value::stamp;
-use crate::words::{self, Person};
+use crate::seed::words::{self, Person};
+use crate::store::db::Db;
+use crate::store::derive::{STAGES, money};
+use crate::store::id::Id;
+use crate::store::row::Draft;
+use crate::store::value::stamp;
 
 /// A small fast generator whose stream never changes between releases.
 pub struct SplitMix(u64);

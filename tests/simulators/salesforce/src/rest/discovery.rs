@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 use axum::response::Response;
 use serde_json::{Map, Value, json};
 
-use crate::http::Call;
-use crate::reply::json_reply;
+use crate::web::http::Call;
+use crate::web::reply::json_reply;
 
 /// `GET /services/data/vXX.0`
 pub fn resources(call: &Call) -> Response {

@@ -11,12 +11,12 @@ use chrono::{DateTime, Utc};
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::bulk_query::{dialect, quoted, version_number, wire_time};
-use crate::bulk_rows;
-use crate::http::{Call, ok};
-use crate::id::Id;
+use crate::bulk2::query::{dialect, quoted, version_number, wire_time};
+use crate::bulk2::rows;
 use crate::org::OrgState;
-use crate::reply::{ApiError, PIECE_BYTES, csv_stream, empty};
+use crate::store::id::Id;
+use crate::web::http::{Call, ok};
+use crate::web::reply::{ApiError, PIECE_BYTES, csv_stream, empty};
 
 /// Jobs per list answer.
 const LIST_MAX: usize = 1000;
@@ -347,10 +347,7 @@ fn start(org: &Arc<OrgState>, job: &Arc<IngestJob>) {
         tokio::time::sleep(Duration::from_millis(latency - latency / 2)).await;
         let worker = Arc::clone(&job);
         // A panic in row processing must end the job, not leave it in progress for ever.
-        if tokio::task::spawn_blocking(move || bulk_rows::process(&org, &worker))
-            .await
-            .is_err()
-        {
+        if tokio::task::spawn_blocking(move || rows::process(&org, &worker)).await.is_err() {
             let mut progress = job.progress();
             progress.state = State::Failed;
             progress.message = Some("Unknown : An unexpected error occurred".into());

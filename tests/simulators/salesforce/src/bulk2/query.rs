@@ -13,14 +13,14 @@ use chrono::{DateTime, Utc};
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::db::Db;
-use crate::http::{Call, ok};
-use crate::id::Id;
-use crate::reply::{ApiError, PIECE_BYTES, csv_stream, empty, set_header};
-use crate::row::Row;
 use crate::schema::FieldType;
 use crate::soql::plan::{Bound, Leaf, Plan, Surface, bind};
 use crate::soql::{parser, run};
+use crate::store::db::Db;
+use crate::store::id::Id;
+use crate::store::row::Row;
+use crate::web::http::{Call, ok};
+use crate::web::reply::{ApiError, PIECE_BYTES, csv_stream, empty, set_header};
 
 /// Largest page a client may ask for.
 const PAGE_ROWS_MAX: usize = 250_000;

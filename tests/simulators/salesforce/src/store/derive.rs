@@ -1,11 +1,11 @@
 //! Fields the server derives, and the rules that belong to one object only.
 
-use crate::db::Db;
-use crate::id::Id;
-use crate::row::Draft;
-use crate::rules::WriteContext;
 use crate::schema::Object;
-use crate::value::RowError;
+use crate::store::db::Db;
+use crate::store::id::Id;
+use crate::store::row::Draft;
+use crate::store::rules::WriteContext;
+use crate::store::value::RowError;
 
 /// Stage, default probability, closed, won, forecast category and its display name.
 pub const STAGES: [(&str, &str, bool, bool, &str, &str); 10] = [

@@ -4,9 +4,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::id::Id;
-use crate::row::Row;
 use crate::schema::Schema;
+use crate::store::id::Id;
+use crate::store::row::Row;
 
 const MANY: u32 = 1 << 31;
 

@@ -8,9 +8,9 @@ use base64::engine::general_purpose::STANDARD;
 use http::{Method, header};
 use serde_json::{Value, json};
 
-use crate::auth::OauthError;
-use crate::http::{Call, ok};
-use crate::reply::{ApiError, empty, json_reply, raw_reply};
+use crate::auth::sessions::OauthError;
+use crate::web::http::{Call, ok};
+use crate::web::reply::{ApiError, empty, json_reply, raw_reply};
 
 const RELEASES: [(u32, &str); 18] = [
     (50, "Winter '21"),

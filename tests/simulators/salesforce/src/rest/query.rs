@@ -7,14 +7,14 @@ use std::sync::Arc;
 use axum::response::Response;
 use serde_json::{Value, json};
 
-use crate::db::Db;
-use crate::http::{Call, ok};
-use crate::id::Id;
-use crate::reply::{ApiError, raw_reply};
-use crate::row::Row;
 use crate::schema::FieldType;
 use crate::soql::plan::{Bound, Leaf, Plan, Surface, bind};
 use crate::soql::{parser, run};
+use crate::store::db::Db;
+use crate::store::id::Id;
+use crate::store::row::Row;
+use crate::web::http::{Call, ok};
+use crate::web::reply::{ApiError, raw_reply};
 
 /// Cursors one org keeps; the oldest make room.
 const CURSORS_MAX: usize = 10_000;

@@ -13,11 +13,14 @@ use http::{HeaderMap, Method, header};
 use http_body_util::{BodyExt, Limited};
 use serde_json::json;
 
-use crate::faults::FaultKind;
-use crate::listener::Cutter;
+use crate::auth::oauth;
+use crate::bulk2;
 use crate::org::OrgState;
-use crate::reply::{ApiError, accepts_gzip, empty, gzip_whole, json_reply, raw_reply, set_header};
-use crate::{admin, bulk_ingest, bulk_query, discovery, oauth, query, records};
+use crate::rest::{collections, discovery, query, records};
+use crate::web::admin;
+use crate::web::faults::FaultKind;
+use crate::web::listener::Cutter;
+use crate::web::reply::{ApiError, accepts_gzip, empty, gzip_whole, json_reply, raw_reply, set_header};
 
 /// Largest accepted body: a Bulk upload.
 const BODY_BYTES_MAX: usize = 157_286_400;
@@ -210,10 +213,10 @@ fn data(call: &Call) -> Result<Response, ApiError> {
         ["limits"] => Ok(discovery::limits(call)),
         ["limits", "recordCount"] => Ok(discovery::record_count(call)),
         ["query" | "queryAll", rest @ ..] => query::handle(call, segments[0] == "queryAll", rest),
-        ["composite", "sobjects", rest @ ..] => crate::collections::handle(call, rest),
+        ["composite", "sobjects", rest @ ..] => collections::handle(call, rest),
         ["sobjects", rest @ ..] => records::handle(call, rest),
-        ["jobs", "query", rest @ ..] => bulk_query::handle(call, rest),
-        ["jobs", "ingest", rest @ ..] => bulk_ingest::handle(call, rest),
+        ["jobs", "query", rest @ ..] => bulk2::query::handle(call, rest),
+        ["jobs", "ingest", rest @ ..] => bulk2::ingest::handle(call, rest),
         _ => Err(ApiError::not_found()),
     }
 }

@@ -3,8 +3,8 @@
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, SecondsFormat, Utc};
 
-use crate::id::Id;
 use crate::schema::{Field, FieldType};
+use crate::store::id::Id;
 
 /// A row error: what `sf__Error` and collection answers report.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,14 +5,14 @@ use chrono::{DateTime, Utc};
 use http::{Method, header};
 use serde_json::{Map, Value, json};
 
-use crate::db::{Db, Life};
-use crate::http::{Call, ok, saved};
-use crate::id::Id;
-use crate::query::{Tree, record};
-use crate::reply::{ApiError, empty, json_reply, raw_reply, set_header};
-use crate::rules::{self, Column, Input, Scratch};
+use crate::rest::query::{Tree, record};
 use crate::soql::plan::{Bound, Leaf};
-use crate::value::RowError;
+use crate::store::db::{Db, Life};
+use crate::store::id::Id;
+use crate::store::rules::{self, Column, Input, Scratch};
+use crate::store::value::RowError;
+use crate::web::http::{Call, ok, saved};
+use crate::web::reply::{ApiError, empty, json_reply, raw_reply, set_header};
 
 /// `/sobjects…`
 pub fn handle(call: &Call, rest: &[&str]) -> Result<Response, ApiError> {
@@ -276,7 +276,12 @@ pub fn rows_by_key(db: &Db, object: usize, field: usize, value: &str) -> Vec<u32
     table.by_key(field, value.as_bytes()).unwrap_or_else(|| {
         table
             .scan(false)
-            .filter(|i| table.row(*i).get(field).is_some_and(|v| crate::db::same_text(v, value.as_bytes())))
+            .filter(|i| {
+                table
+                    .row(*i)
+                    .get(field)
+                    .is_some_and(|v| crate::store::db::same_text(v, value.as_bytes()))
+            })
             .collect()
     })
 }

@@ -4,12 +4,12 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::db::{Db, Life};
-use crate::derive;
-use crate::id::Id;
-use crate::row::Draft;
 use crate::schema::{FieldType, Object, Schema};
-use crate::value::{self, RowError, STAMP};
+use crate::store::db::{Db, Life};
+use crate::store::derive;
+use crate::store::id::Id;
+use crate::store::row::Draft;
+use crate::store::value::{self, RowError, STAMP};
 
 /// A configured validation rule: the row is refused when the comparison holds.
 #[derive(Debug, Clone)]
@@ -248,7 +248,7 @@ fn parent_by_key(db: &Db, meta: &Object, field: usize, parent: usize, key: usize
         _ => table.by_key(key, raw).unwrap_or_else(|| {
             table
                 .scan(false)
-                .filter(|i| table.row(*i).get(key).is_some_and(|v| crate::db::same_text(v, raw)))
+                .filter(|i| table.row(*i).get(key).is_some_and(|v| crate::store::db::same_text(v, raw)))
                 .collect()
         }),
     };

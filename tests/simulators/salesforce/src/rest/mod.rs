@@ -1,0 +1,6 @@
+//! REST: discovery, records, collections and queries.
+
+pub mod collections;
+pub mod discovery;
+pub mod query;
+pub mod records;
