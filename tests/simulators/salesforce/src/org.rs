@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock};
 
 use chrono::{DateTime, Utc};
 use tokio::sync::{Semaphore, oneshot};
@@ -19,6 +19,7 @@ use crate::seed::{self, Flavour};
 use crate::store::db::Db;
 use crate::store::id::Id;
 use crate::store::rules::{ValidationRule, WriteContext};
+use crate::store::shared::{DbRead, DbWrite, SharedDb};
 use crate::store::value;
 use crate::web::faults::Faults;
 use crate::web::http;
@@ -107,7 +108,7 @@ impl Default for OrgConfig {
 pub struct OrgState {
     pub config: OrgConfig,
     pub schema: Arc<Schema>,
-    db: RwLock<Db>,
+    pub records: SharedDb,
     pub auth: Auth,
     pub org_id: Id,
     pub user_id: Id,
@@ -128,13 +129,13 @@ pub struct OrgState {
 
 impl OrgState {
     /// Reads the records.
-    pub fn db(&self) -> RwLockReadGuard<'_, Db> {
-        self.db.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+    pub fn db(&self) -> DbRead<'_> {
+        self.records.read()
     }
 
     /// Changes the records.
-    pub fn db_mut(&self) -> RwLockWriteGuard<'_, Db> {
-        self.db.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+    pub fn db_mut(&self) -> DbWrite<'_> {
+        self.records.write()
     }
 
     pub fn query_jobs(&self) -> MutexGuard<'_, HashMap<Id, Arc<QueryJob>>> {
@@ -217,7 +218,7 @@ impl Org {
         );
         let state = Arc::new(OrgState {
             schema,
-            db: RwLock::new(db),
+            records: SharedDb::new(db),
             auth,
             org_id,
             user_id,

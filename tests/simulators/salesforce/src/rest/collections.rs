@@ -10,7 +10,7 @@ use crate::rest::query::{Tree, record};
 use crate::rest::records::{columns, list, rows_by_key, write};
 use crate::store::db::Db;
 use crate::store::id::Id;
-use crate::store::row::Row;
+use crate::store::journal::Savepoint;
 use crate::store::rules::{self, Scratch};
 use crate::store::value::RowError;
 use crate::web::http::{Call, saved};
@@ -61,12 +61,6 @@ fn rolled_back() -> Value {
     ))
 }
 
-/// What to restore when an all-or-none call fails.
-enum Undo {
-    Created(usize, u32),
-    Changed(usize, u32, Row),
-}
-
 fn save(call: &Call, target: Option<(Option<&str>, &str)>) -> Result<Response, ApiError> {
     let body = call.json()?;
     let all_or_none = body["allOrNone"].as_bool().unwrap_or(false);
@@ -97,10 +91,10 @@ fn save(call: &Call, target: Option<(Option<&str>, &str)>) -> Result<Response, A
     let mut db = call.org.db_mut();
     let mut scratch = Scratch::default();
     let mut results = Vec::with_capacity(records.len());
-    let mut undo = Vec::new();
+    let savepoint = all_or_none.then(|| db.begin());
     let mut failures = 0;
     for record in records {
-        match save_one(call, &mut db, &mut scratch, target, record, &mut undo) {
+        match save_one(call, &mut db, &mut scratch, target, record) {
             Ok(result) => results.push((true, result)),
             Err(error) => {
                 failures += 1;
@@ -108,20 +102,21 @@ fn save(call: &Call, target: Option<(Option<&str>, &str)>) -> Result<Response, A
             }
         }
     }
-    if all_or_none && failures > 0 {
-        for step in undo.into_iter().rev() {
-            match step {
-                Undo::Created(object, index) => db.tables[object].bury(index, crate::store::db::Life::Purged),
-                Undo::Changed(object, index, row) => db.tables[object].replace(index, row),
-            }
-        }
-        for (good, result) in &mut results {
-            if *good {
-                *result = rolled_back();
-            }
-        }
-    }
+    finish(&mut db, savepoint, failures, &mut results);
     list(results.into_iter().map(|(_, r)| r).collect())
+}
+
+/// Ends an all-or-none call: one failure undoes everything and taints the good results.
+fn finish(db: &mut Db, savepoint: Option<Savepoint>, failures: usize, results: &mut [(bool, Value)]) {
+    let Some(savepoint) = savepoint else { return };
+    if failures == 0 {
+        db.commit(savepoint);
+        return;
+    }
+    db.roll_back(savepoint);
+    for (_, result) in results.iter_mut().filter(|(good, _)| *good) {
+        *result = rolled_back();
+    }
 }
 
 fn save_one(
@@ -130,7 +125,6 @@ fn save_one(
     scratch: &mut Scratch,
     target: Option<(Option<&str>, &str)>,
     record: &Value,
-    undo: &mut Vec<Undo>,
 ) -> Result<Value, RowError> {
     let empty = Map::new();
     let map = record.as_object().unwrap_or(&empty);
@@ -144,7 +138,6 @@ fn save_one(
     let meta = &call.org.schema.objects[object];
     let Some((upsert, key_name)) = target else {
         let index = write(call, db, scratch, object, None, map)?;
-        undo.push(Undo::Created(object, index));
         return Ok(saved(&db.tables[object].id(index).text(), None));
     };
     let key = meta
@@ -177,12 +170,7 @@ fn save_one(
             ));
         }
     };
-    let before = existing.map(|i| db.tables[object].row(i).clone());
     let index = write(call, db, scratch, object, existing, map)?;
-    undo.push(match (existing, before) {
-        (Some(_), Some(row)) => Undo::Changed(object, index, row),
-        _ => Undo::Created(object, index),
-    });
     let created = upsert.map(|_| existing.is_none());
     Ok(saved(&db.tables[object].id(index).text(), created))
 }
@@ -205,42 +193,39 @@ fn delete(call: &Call) -> Result<Response, ApiError> {
     let mut db = call.org.db_mut();
     let context = call.org.write_context();
     let mut scratch = Scratch::default();
-    let mut out = Vec::new();
+    let mut results = Vec::new();
     let objects: Vec<Option<usize>> = ids
         .iter()
         .map(|id| Id::parse(id.as_bytes()).ok().and_then(|id| db.schema.by_prefix(id.prefix())))
         .collect();
     let all_or_none = call.query.get("allOrNone").map(String::as_str) == Some("true");
-    let missing = |db: &Db, object: &Option<usize>, id: &str| {
-        let found = object.and_then(|o| db.tables[o].find_live(&Id::parse(id.as_bytes()).ok()?));
-        found.is_none()
-    };
+    let savepoint = all_or_none.then(|| db.begin());
     let mut gone: HashMap<usize, HashSet<Id>> = HashMap::new();
-    let doomed = all_or_none && ids.iter().zip(&objects).any(|(id, o)| missing(&db, o, id));
+    let mut failures = 0;
     for (id, object) in ids.iter().zip(&objects) {
-        if doomed && !missing(&db, object, id) {
-            out.push(rolled_back());
-            continue;
-        }
         let result = match object {
             Some(object) => rules::delete(&mut db, &context, *object, id.as_bytes(), false, &mut scratch.draft),
             None => Err(RowError::new("MALFORMED_ID", format!("malformed id {id}"), &[])),
         };
-        out.push(match result {
+        match result {
             Ok(index) => {
                 call.org.faults.wrote(1);
                 if let Some(object) = object {
                     gone.entry(*object).or_default().insert(db.tables[*object].id(index));
                 }
-                saved(id, None)
+                results.push((true, saved(id, None)));
             }
-            Err(error) => failed(&error),
-        });
+            Err(error) => {
+                failures += 1;
+                results.push((false, failed(&error)));
+            }
+        }
     }
     for (object, ids) in gone {
         rules::sweep(&mut db, &context, object, &ids);
     }
-    list(out)
+    finish(&mut db, savepoint, failures, &mut results);
+    list(results.into_iter().map(|(_, r)| r).collect())
 }
 
 fn retrieve(call: &Call, name: &str, ids: &[String], fields: &[String]) -> Result<Response, ApiError> {

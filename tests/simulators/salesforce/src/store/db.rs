@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::schema::Schema;
 use crate::store::id::Id;
+use crate::store::journal::{Change, Journal};
 use crate::store::row::Row;
 
 const MANY: u32 = 1 << 31;
@@ -76,6 +77,7 @@ pub enum Life {
 
 /// All records of one object.
 pub struct Table {
+    object: usize,
     prefix: [u8; 3],
     pod: [u8; 2],
     rows: Vec<Row>,
@@ -87,6 +89,8 @@ pub struct Table {
     pub live_bytes: u64,
     pub is_deleted: Option<usize>,
     pub auto_serial: u64,
+    /// Set while a transaction is open.
+    pub(super) journal: Option<Journal>,
 }
 
 const FIRST_SERIAL: u64 = 15_018_570;
@@ -162,11 +166,72 @@ impl Table {
         self.live_bytes += row.bytes() as u64;
         self.rows.push(row);
         self.life.push(Life::Live);
+        if let Some(journal) = &self.journal {
+            let object = self.object;
+            journal.note(Change {
+                object,
+                index,
+                before: None,
+            });
+        }
         index
+    }
+
+    fn note(&self, index: u32) {
+        if let Some(journal) = &self.journal {
+            let before = (self.rows[index as usize].clone(), self.life[index as usize]);
+            journal.note(Change {
+                object: self.object,
+                index,
+                before: Some(before),
+            });
+        }
+    }
+
+    /// Puts a row back as a journal says it was; a row that was not there is purged.
+    pub(super) fn restore(&mut self, index: u32, before: Option<(Row, Life)>) {
+        if self.life[index as usize] == Life::Live {
+            self.unlist(index);
+        }
+        match before {
+            None => self.life[index as usize] = Life::Purged,
+            Some((row, life)) => {
+                self.rows[index as usize] = row;
+                self.life[index as usize] = life;
+                if life == Life::Live {
+                    self.list(index);
+                }
+            }
+        }
+    }
+
+    /// Takes a row into the totals and key indexes.
+    fn list(&mut self, index: u32) {
+        let row = &self.rows[index as usize];
+        self.live += 1;
+        self.live_bytes += row.bytes() as u64;
+        for (field, keys) in &mut self.indexes {
+            if let Some(key) = row.get(*field) {
+                keys.add(key, index);
+            }
+        }
+    }
+
+    /// Takes a row out of the totals and key indexes.
+    fn unlist(&mut self, index: u32) {
+        let row = &self.rows[index as usize];
+        self.live -= 1;
+        self.live_bytes = self.live_bytes.saturating_sub(row.bytes() as u64);
+        for (field, keys) in &mut self.indexes {
+            if let Some(key) = row.get(*field) {
+                keys.remove(key, index);
+            }
+        }
     }
 
     /// Replaces a row's content.
     pub fn replace(&mut self, index: u32, row: Row) {
+        self.note(index);
         let old = &self.rows[index as usize];
         for (field, keys) in &mut self.indexes {
             let (before, after) = (old.get(*field), row.get(*field));
@@ -186,22 +251,26 @@ impl Table {
 
     /// Moves a live row to the recycle bin or beyond.
     pub fn bury(&mut self, index: u32, life: Life) {
-        let slot = &mut self.life[index as usize];
-        if *slot == Life::Live {
-            self.live -= 1;
-            let row = &self.rows[index as usize];
-            self.live_bytes = self.live_bytes.saturating_sub(row.bytes() as u64);
-            for (field, keys) in &mut self.indexes {
-                if let Some(key) = row.get(*field) {
-                    keys.remove(key, index);
-                }
-            }
+        self.note(index);
+        if self.life[index as usize] == Life::Live {
+            self.unlist(index);
         }
-        *slot = life;
+        self.life[index as usize] = life;
+    }
+
+    /// Takes a row out of the recycle bin.
+    pub fn revive(&mut self, index: u32, row: Row) {
+        self.note(index);
+        self.rows[index as usize] = row;
+        if self.life[index as usize] == Life::Deleted {
+            self.life[index as usize] = Life::Live;
+            self.list(index);
+        }
     }
 
     /// Replaces a buried row's content; buried rows are in no index and in no total.
     pub fn replace_buried(&mut self, index: u32, row: Row) {
+        self.note(index);
         self.rows[index as usize] = row;
     }
 
@@ -266,6 +335,8 @@ pub fn same_text(a: &[u8], b: &[u8]) -> bool {
 pub struct Db {
     pub schema: Arc<Schema>,
     pub tables: Vec<Table>,
+    /// The open transaction, if any.
+    pub(super) journal: Option<Journal>,
 }
 
 impl Db {
@@ -274,8 +345,10 @@ impl Db {
         let tables = schema
             .objects
             .iter()
-            .map(|object| {
+            .enumerate()
+            .map(|(at, object)| {
                 let mut table = Table {
+                    object: at,
                     prefix: object.prefix,
                     pod,
                     rows: Vec::new(),
@@ -287,6 +360,7 @@ impl Db {
                     live_bytes: 0,
                     is_deleted: object.field("IsDeleted"),
                     auto_serial: 1000,
+                    journal: None,
                 };
                 for (i, field) in object.fields.iter().enumerate() {
                     // Price rules look entries up by product on every insert.
@@ -298,7 +372,11 @@ impl Db {
                 table
             })
             .collect();
-        Self { schema, tables }
+        Self {
+            schema,
+            tables,
+            journal: None,
+        }
     }
 
     /// The object and position of any id.

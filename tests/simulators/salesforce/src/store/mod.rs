@@ -3,6 +3,8 @@
 pub mod db;
 pub mod derive;
 pub mod id;
+pub mod journal;
 pub mod row;
 pub mod rules;
+pub mod shared;
 pub mod value;
