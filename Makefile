@@ -3,7 +3,7 @@
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/syncline/target
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help docs demo down down-tests set-up binary build test lint fmt clippy deny chart observability image sbom image-lint chart-run clients coverage compare compare-corruptions ci
+.PHONY: help docs demo down down-tests set-up binary build test lint fmt clippy deny chart observability image sbom image-lint chart-run clients conformance coverage compare compare-corruptions ci
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-20s %s\n", $$1, $$2 }'
@@ -63,6 +63,10 @@ chart-run: build ## start every service with exactly the arguments, environment,
 
 clients: build ## drive an installation with a client that is generated from proto/
 	@SYNCLINE_BIN=$(CARGO_TARGET_DIR)/release .ci/clients
+
+conformance: ## drive the simulator with real clients of Salesforce and print what each could do (tests/conformance)
+	cargo build --locked --release -p syncline-salesforce-simulator
+	@SYNCLINE_BIN=$(CARGO_TARGET_DIR)/release .ci/conformance
 
 coverage: set-up ## line coverage of all tests
 	@.ci/coverage
