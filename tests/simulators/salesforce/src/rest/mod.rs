@@ -1,6 +1,7 @@
 //! REST: discovery, records, collections and queries.
 
 pub mod collections;
+pub mod composite;
 pub mod discovery;
 pub mod query;
 pub mod records;

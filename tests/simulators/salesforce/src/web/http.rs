@@ -16,11 +16,12 @@ use serde_json::json;
 use crate::auth::oauth;
 use crate::bulk2;
 use crate::org::OrgState;
-use crate::rest::{collections, discovery, query, records};
+use crate::rest::{composite, discovery, query, records};
 use crate::web::admin;
 use crate::web::faults::FaultKind;
 use crate::web::listener::Cutter;
 use crate::web::reply::{ApiError, accepts_gzip, empty, gzip_whole, json_reply, raw_reply, set_header};
+use crate::web::target::{Standing, decode, parameters, standing};
 
 /// Largest accepted body: a Bulk upload.
 const BODY_BYTES_MAX: usize = 157_286_400;
@@ -54,13 +55,6 @@ impl Call {
     pub fn accepts_gzip(&self) -> bool {
         self.org.config.gzip && accepts_gzip(&self.headers)
     }
-}
-
-fn decode(segment: &str) -> String {
-    url::form_urlencoded::parse(format!("k={}", segment.replace('+', "%2B")).as_bytes())
-        .next()
-        .map(|(_, v)| v.into_owned())
-        .unwrap_or_default()
 }
 
 /// The single handler behind the server.
@@ -114,8 +108,7 @@ pub async fn dispatch(
         Ok(collected) => collected.to_bytes(),
         Err(_) => return ApiError::new(413, "EXCEEDED_MAX_SIZE_REQUEST", "Request entity is too large").reply(),
     };
-    let query = parts.uri.query().unwrap_or_default();
-    let query: HashMap<String, String> = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+    let query = parameters(parts.uri.query().unwrap_or_default());
     let mut segments: Vec<String> = raw.iter().map(|s| decode(s)).collect();
     let mut method = parts.method.clone();
     if method == Method::POST
@@ -125,7 +118,7 @@ pub async fn dispatch(
     }
     let has_version = segments.len() >= 3 && segments[0] == "services" && segments[1] == "data";
     let version = if has_version { segments[2].clone() } else { String::new() };
-    let known = has_version && is_version(&version);
+    let standing = standing(&version);
     let is_data = has_version || raw.first() == Some(&"id");
     if has_version {
         segments.drain(..3);
@@ -146,7 +139,9 @@ pub async fn dispatch(
         oauth::handle(&call)
     } else if let Err(error) = admit(&call) {
         error.reply()
-    } else if has_version && !known {
+    } else if has_version && standing == Standing::Retired {
+        ApiError::new(410, "GONE", "This REST API version has been retired").reply()
+    } else if has_version && standing == Standing::Unknown {
         ApiError::not_found().reply()
     } else {
         let worker = Arc::clone(&call.org);
@@ -176,13 +171,6 @@ pub async fn dispatch(
     reply
 }
 
-fn is_version(text: &str) -> bool {
-    text.strip_prefix('v')
-        .and_then(|t| t.strip_suffix(".0"))
-        .and_then(|t| t.parse::<u32>().ok())
-        .is_some_and(|v| (50..=67).contains(&v))
-}
-
 fn admit(call: &Call) -> Result<(), ApiError> {
     let bad = || ApiError::new(401, "INVALID_SESSION_ID", "Session expired or invalid");
     let token = match call.headers.get(header::AUTHORIZATION).map(|v| v.to_str()) {
@@ -206,14 +194,15 @@ fn admit(call: &Call) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn data(call: &Call) -> Result<Response, ApiError> {
+/// Answers a request below the versioned root, on the calling thread.
+pub fn data(call: &Call) -> Result<Response, ApiError> {
     let segments: Vec<&str> = call.segments.iter().map(String::as_str).collect();
     match segments.as_slice() {
         [] => Ok(discovery::resources(call)),
         ["limits"] => Ok(discovery::limits(call)),
         ["limits", "recordCount"] => Ok(discovery::record_count(call)),
         ["query" | "queryAll", rest @ ..] => query::handle(call, segments[0] == "queryAll", rest),
-        ["composite", "sobjects", rest @ ..] => collections::handle(call, rest),
+        ["composite", rest @ ..] => composite::handle(call, rest),
         ["sobjects", rest @ ..] => records::handle(call, rest),
         ["jobs", "query", rest @ ..] => bulk2::query::handle(call, rest),
         ["jobs", "ingest", rest @ ..] => bulk2::ingest::handle(call, rest),

@@ -39,6 +39,10 @@ impl ApiError {
         Self::new(404, "NOT_FOUND", "The requested resource does not exist")
     }
 
+    pub fn method_not_allowed() -> Self {
+        Self::new(405, "METHOD_NOT_ALLOWED", "HTTP Method not allowed.")
+    }
+
     pub fn bad(code: &str, message: impl Into<String>) -> Self {
         Self::new(400, code, message)
     }
