@@ -131,6 +131,12 @@ pub(crate) async fn list(client: &Client, user: &str, since: DateTime<Utc>) -> R
         }
         match page.next_records_url {
             Some(next) => request = Request::get(absolute(next)?),
+            None if page.done == Some(false) => {
+                return Err(ConnectError::new(
+                    ErrorCode::BadAnswer,
+                    "the list of jobs goes on, but it does not say where",
+                ));
+            }
             None => return Ok(jobs),
         }
     }

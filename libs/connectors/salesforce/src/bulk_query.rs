@@ -49,6 +49,12 @@ pub(crate) async fn read(client: &Client, generation: &Generation, query: &Query
     let next = Some(header(&answer.headers, "Sforce-Locator")?)
         .filter(|l| *l != "null" && !l.is_empty())
         .map(str::to_owned);
+    if next.is_some() && next.as_deref() == cursor {
+        return Err(ConnectError::new(
+            ErrorCode::BadAnswer,
+            "results: the locator of the next page is that of this one",
+        ));
+    }
     let decoder = PageDecoder::new(query, cursor.is_none(), rows);
     Ok(Page {
         next,

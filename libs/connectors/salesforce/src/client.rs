@@ -28,6 +28,9 @@ use crate::error;
 const CALL_OPTIONS: &str = "client=syncline";
 /// No JSON answer that we ask for comes near this; a server that sends more is not answering the question.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
+/// No wait is longer than the day over which allocations are counted (REST API, API request limits): what asks for more
+/// is not to be taken at its word.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Uploads get the request timeout and the time that their bytes take on a line this slow.
 const UPLOAD_BYTES_PER_SECOND_MIN: u64 = 256 << 10;
 
@@ -398,11 +401,14 @@ fn usage(headers: &HeaderMap) -> Option<Usage> {
 /// Seconds or a date (RFC 9110, section 10.2.3).
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
+    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+        // More digits than a number has are a wait without end.
+        let seconds = text.parse().unwrap_or(u64::MAX);
+        return Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX));
     }
     let at = chrono::DateTime::parse_from_rfc2822(text).ok()?;
-    (at.to_utc() - chrono::Utc::now()).to_std().ok()
+    let wait = at.to_utc().signed_duration_since(chrono::Utc::now()).to_std().ok()?;
+    Some(wait.min(RETRY_AFTER_MAX))
 }
 
 /// A body of known length over chunks that are already in memory.

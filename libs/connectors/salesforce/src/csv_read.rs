@@ -25,6 +25,9 @@ pub(crate) trait Decode: Send + 'static {
 
     /// The body has ended.
     fn finish(&mut self, out: &mut VecDeque<Self::Item>) -> Result<(), ConnectError>;
+
+    /// How far it came, for the message when the body breaks off.
+    fn place(&self) -> String;
 }
 
 type Body = BoxStream<'static, Result<bytes::Bytes, ConnectError>>;
@@ -39,7 +42,11 @@ pub(crate) fn decoded<D: Decode>(body: Body, decoder: D) -> BoxStream<'static, R
             }
             let Some(stream) = &mut body else { return Ok(None) };
             match stream.next().await {
-                Some(chunk) => decoder.push(&chunk?, &mut ready)?,
+                Some(Ok(chunk)) => decoder.push(&chunk, &mut ready)?,
+                Some(Err(mut error)) => {
+                    error.message = format!("{} ({})", error.message, decoder.place());
+                    return Err(error);
+                }
                 None => {
                     decoder.finish(&mut ready)?;
                     body = None;
@@ -95,7 +102,12 @@ impl PageDecoder {
     /// # Errors
     /// On anything that is not the page of this query.
     pub fn push(&mut self, mut chunk: &[u8], out: &mut VecDeque<RecordBatch>) -> Result<(), ConnectError> {
-        while let Some(record) = self.records.next(&mut chunk)? {
+        loop {
+            let record = match self.records.next(&mut chunk) {
+                Ok(Some(record)) => record,
+                Ok(None) => return Ok(()),
+                Err(broken) => return Err(broken.at(&place(&self.header, self.rows))),
+            };
             if let Header::Expected { first_page } = self.header {
                 let (order, is_header) = read_header(&self.schema, record, first_page)?;
                 self.header = Header::Known(order);
@@ -105,7 +117,13 @@ impl PageDecoder {
             }
             let Header::Known(order) = &self.header else { continue };
             if record.len() != order.len() {
-                let message = format!("row {}: {} cells instead of {}", self.rows + 1, record.len(), order.len());
+                let cells = record.len();
+                let message = format!(
+                    "row {} of the page, before byte {} of the body: {cells} cells instead of {}",
+                    self.rows + 1,
+                    self.records.offset(),
+                    order.len()
+                );
                 return Err(ConnectError::new(ErrorCode::BadAnswer, message));
             }
             let is_full = self.batch_rows >= self.batch_rows_max || self.batch_bytes + record.raw_bytes > self.batch_bytes_max;
@@ -128,7 +146,6 @@ impl PageDecoder {
             self.batch_rows += 1;
             self.rows += 1;
         }
-        Ok(())
     }
 
     /// The body has ended: the last batch, if there is one.
@@ -136,7 +153,7 @@ impl PageDecoder {
     /// # Errors
     /// When the body was cut short, or held more or fewer rows than were announced.
     pub fn finish(&mut self, out: &mut VecDeque<RecordBatch>) -> Result<(), ConnectError> {
-        self.records.finish()?;
+        self.records.finish().map_err(|broken| broken.at(&place(&self.header, self.rows)))?;
         if self.rows != self.rows_expected {
             let message = format!("the page has {} rows instead of {}", self.rows, self.rows_expected);
             return Err(ConnectError::new(ErrorCode::BadAnswer, message));
@@ -158,6 +175,23 @@ impl Decode for PageDecoder {
 
     fn finish(&mut self, out: &mut VecDeque<RecordBatch>) -> Result<(), ConnectError> {
         PageDecoder::finish(self, out)
+    }
+
+    fn place(&self) -> String {
+        format!(
+            "in {} of {}, byte {} of the body",
+            place(&self.header, self.rows),
+            self.rows_expected,
+            self.records.offset()
+        )
+    }
+}
+
+/// What is being read after so many rows.
+fn place(header: &Header, rows: u64) -> String {
+    match header {
+        Header::Expected { .. } => "the first line of the page".to_owned(),
+        Header::Known(_) => format!("row {} of the page", rows + 1),
     }
 }
 
@@ -181,12 +215,17 @@ fn read_header(schema: &SchemaRef, line: Record<'_>, first_page: bool) -> Result
         if order.len() == schema.fields().len() && sorted.len() == order.len() {
             return Ok((order, true));
         }
+        if first_page && sorted.len() < order.len() {
+            return Err(ConnectError::new(ErrorCode::BadAnswer, "the CSV header names a column twice"));
+        }
     }
     if first_page {
-        return Err(ConnectError::new(
-            ErrorCode::BadAnswer,
-            "the CSV header is not the one that was asked for",
-        ));
+        let message = format!(
+            "the CSV header is not the one that was asked for ({} columns instead of {})",
+            line.len(),
+            schema.fields().len()
+        );
+        return Err(ConnectError::new(ErrorCode::BadAnswer, message));
     }
     Ok(((0..schema.fields().len()).collect(), false))
 }

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde_json::Value;
 use syncline_connect::ConnectError;
 use syncline_connect::target::Refusal;
 use syncline_domain::ErrorCode;
@@ -185,13 +186,26 @@ pub fn catalogue_code(native: &str, message: &str) -> Option<ErrorCode> {
         .map(|r| r.code)
 }
 
-/// One element of an error body. `statusCode` stands where records are answered for, `errorCode` elsewhere.
+/// One element of an error body. `statusCode` stands where records are answered for, `errorCode` elsewhere; some
+/// answers have both. Either may be of another type where a proxy has answered.
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct ApiError {
-    #[serde(default, rename = "errorCode", alias = "statusCode")]
-    code: Option<String>,
     #[serde(default)]
-    message: Option<String>,
+    error_code: Value,
+    #[serde(default)]
+    status_code: Value,
+    #[serde(default)]
+    message: Value,
+}
+
+impl ApiError {
+    fn code(&self) -> Option<&str> {
+        [&self.error_code, &self.status_code]
+            .into_iter()
+            .filter_map(Value::as_str)
+            .find(|c| is_code(c))
+    }
 }
 
 /// The error that an unsuccessful answer stands for. `what` names the request without its query.
@@ -201,11 +215,14 @@ pub(crate) fn from_answer(what: &str, status: u16, body: &[u8], retry_after: Opt
         .ok()
         .and_then(|errors| errors.into_iter().next())
         .or_else(|| serde_json::from_slice::<ApiError>(body).ok());
-    let Some((native, message)) = first.and_then(|e| Some((e.code.filter(|c| is_code(c))?, e.message.unwrap_or_default()))) else {
+    let Some((native, message)) = first
+        .as_ref()
+        .and_then(|e| Some((e.code()?, e.message.as_str().unwrap_or_default())))
+    else {
         return not_an_api_answer(what, status, body).retry_after(retry_after);
     };
-    let code = catalogue_code(&native, &message).unwrap_or_else(|| code_of_status(status));
-    ConnectError::new(code, format!("{what}: HTTP {status} {native}{}", detail(&message)))
+    let code = catalogue_code(native, message).unwrap_or_else(|| code_of_status(status));
+    ConnectError::new(code, format!("{what}: HTTP {status} {native}{}", detail(message)))
         .native(native)
         .retry_after(retry_after)
 }
@@ -214,7 +231,16 @@ fn not_an_api_answer(what: &str, status: u16, body: &[u8]) -> ConnectError {
     if is_html(body) {
         return ConnectError::new(ErrorCode::BadAnswer, format!("{what}: HTTP {status} with a page instead of data"));
     }
-    ConnectError::new(code_of_status(status), format!("{what}: HTTP {status} without an error code"))
+    match status {
+        // The body lists the records (REST API, sObject Rows by External ID).
+        300 => ConnectError::new(ErrorCode::Duplicate, format!("{what}: HTTP 300, several records have this key"))
+            .native("DUPLICATE_EXTERNAL_ID"),
+        301 | 302 | 303 | 307 | 308 => ConnectError::new(
+            ErrorCode::BadAnswer,
+            format!("{what}: HTTP {status} to another address, which is not followed"),
+        ),
+        _ => ConnectError::new(code_of_status(status), format!("{what}: HTTP {status} without an error code")),
+    }
 }
 
 /// Maintenance and proxy pages; the API itself never answers with markup unless XML is asked for.

@@ -30,6 +30,8 @@ pub(crate) struct JobInfo {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct JobPage {
     #[serde(default)]
+    pub(crate) done: Option<bool>,
+    #[serde(default)]
     pub(crate) records: Vec<JobInfo>,
     #[serde(default)]
     pub(crate) next_records_url: Option<String>,

@@ -35,6 +35,8 @@ struct QueryAnswer {
     #[serde(default)]
     total_size: Option<u64>,
     #[serde(default)]
+    done: Option<bool>,
+    #[serde(default)]
     records: Vec<Value>,
     #[serde(default)]
     next_records_url: Option<String>,
@@ -135,8 +137,12 @@ pub(crate) async fn lookup(
 ) -> Result<Vec<Vec<Option<String>>>, ConnectError> {
     let mut request = query(soql::lookup(object, fields, filter)?);
     let mut rows = Vec::new();
+    let incomplete = |why| ConnectError::new(ErrorCode::BadAnswer, format!("a look-up in {object}: {why}"));
     loop {
         let page: QueryAnswer = client.json(&request).await?;
+        if page.records.is_empty() && page.next_records_url.is_some() {
+            return Err(incomplete("a page without records that has a next one"));
+        }
         rows.extend(page.records.iter().map(|r| fields.iter().map(|path| cell(r, path)).collect()));
         if rows.len() > LOOKUP_ROWS_MAX {
             return Err(ConnectError::new(
@@ -146,6 +152,10 @@ pub(crate) async fn lookup(
         }
         match page.next_records_url {
             Some(next) => request = Request::get(absolute(next)?),
+            None if page.done == Some(false) => return Err(incomplete("there is more, but it is not said where")),
+            None if page.total_size.is_none_or(|total| total > rows.len() as u64) => {
+                return Err(incomplete("fewer records than were announced"));
+            }
             None => return Ok(rows),
         }
     }
@@ -198,9 +208,18 @@ pub(crate) async fn retrieve(
     for ids in ids.chunks(RETRIEVE_IDS_MAX) {
         let answer = client.fetch(&Request::ask(&path, &json!({ "ids": ids, "fields": names }))).await?;
         let records: Vec<Option<HashMap<&str, &RawValue>>> = parse("retrieve", &answer.body)?;
+        if records.len() != ids.len() {
+            let message = format!("retrieve from {object}: {} answers to {} ids", records.len(), ids.len());
+            return Err(ConnectError::new(ErrorCode::BadAnswer, message));
+        }
         for record in records.into_iter().flatten() {
             for (name, builder) in names.iter().zip(&mut builders) {
-                append_json(builder, record.get(name).map_or("null", |v| v.get())).ok_or_else(|| {
+                // Null is told as null; a key that is missing is not.
+                let value = record.get(name).ok_or_else(|| {
+                    let message = format!("retrieve from {object}: a record without {name}");
+                    ConnectError::new(ErrorCode::BadAnswer, message)
+                })?;
+                append_json(builder, value.get()).ok_or_else(|| {
                     let message = format!("retrieve from {object}, column {name}: the value does not fit the described type");
                     ConnectError::new(ErrorCode::DataFormat, message)
                 })?;

@@ -50,13 +50,31 @@ impl ResultDecoder {
             seen: 0,
         }
     }
+
+    /// A whole file that is in memory.
+    ///
+    /// # Errors
+    /// On anything that is not a result file of these columns.
+    pub fn read<'a>(&mut self, chunks: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<ResultRow>, ConnectError> {
+        let mut out = VecDeque::new();
+        for chunk in chunks {
+            self.push(chunk, &mut out)?;
+        }
+        self.finish(&mut out)?;
+        Ok(out.into_iter().flatten().collect())
+    }
 }
 
 impl Decode for ResultDecoder {
     type Item = Vec<ResultRow>;
 
     fn push(&mut self, mut chunk: &[u8], out: &mut VecDeque<Vec<ResultRow>>) -> Result<(), ConnectError> {
-        while let Some(record) = self.records.next(&mut chunk)? {
+        loop {
+            let record = match self.records.next(&mut chunk) {
+                Ok(Some(record)) => record,
+                Ok(None) => return Ok(()),
+                Err(broken) => return Err(broken.at(&place(self.header.as_ref(), self.seen))),
+            };
             let Some(header) = &self.header else {
                 self.header = Some(read_header(self.kind, &self.columns, record)?);
                 continue;
@@ -85,27 +103,55 @@ impl Decode for ResultDecoder {
                 out.push_back(std::mem::take(&mut self.rows));
             }
         }
-        Ok(())
     }
 
     fn finish(&mut self, out: &mut VecDeque<Vec<ResultRow>>) -> Result<(), ConnectError> {
-        self.records.finish()?;
+        self.records
+            .finish()
+            .map_err(|broken| broken.at(&place(self.header.as_ref(), self.seen)))?;
         if !self.rows.is_empty() {
             out.push_back(std::mem::take(&mut self.rows));
         }
         Ok(())
     }
+
+    fn place(&self) -> String {
+        let place = place(self.header.as_ref(), self.seen);
+        format!("in {place}, byte {} of the body", self.records.offset())
+    }
+}
+
+/// What is being read after so many rows.
+fn place(header: Option<&Header>, rows: u64) -> String {
+    match header {
+        None => "the first line of the results".to_owned(),
+        Some(_) => format!("row {} of the results", rows + 1),
+    }
 }
 
 fn read_header(kind: ResultKind, columns: &[Column], line: Record<'_>) -> Result<Header, ConnectError> {
-    let place = |name: &str| line.cells().position(|c| c.eq_ignore_ascii_case(name));
+    let place = |name: &str| -> Result<Option<usize>, ConnectError> {
+        let mut places = line
+            .cells()
+            .enumerate()
+            .filter(|(_, c)| c.eq_ignore_ascii_case(name))
+            .map(|(at, _)| at);
+        match (places.next(), places.next()) {
+            (at, None) => Ok(at),
+            // Which of the two was written cannot be told.
+            (_, Some(_)) => Err(ConnectError::new(
+                ErrorCode::BadAnswer,
+                format!("the results have two columns `{name}`"),
+            )),
+        }
+    };
     let needed =
-        |name: &str| place(name).ok_or_else(|| ConnectError::new(ErrorCode::BadAnswer, format!("the results have no column `{name}`")));
+        |name: &str| place(name)?.ok_or_else(|| ConnectError::new(ErrorCode::BadAnswer, format!("the results have no column `{name}`")));
     Ok(Header {
         cells: line.len(),
         id: match kind {
             ResultKind::Successful => Some(needed("sf__Id")?),
-            ResultKind::Failed => place("sf__Id"),
+            ResultKind::Failed => place("sf__Id")?,
             ResultKind::Unprocessed => None,
         },
         created: match kind {
@@ -144,13 +190,7 @@ mod tests {
     }
 
     fn decode(kind: ResultKind, columns: &[Column], body: &[u8], chunk: usize) -> Result<Vec<ResultRow>, ConnectError> {
-        let mut decoder = ResultDecoder::new(kind, columns, &RowDigester::new([7; 32]));
-        let mut out = VecDeque::new();
-        for chunk in body.chunks(chunk) {
-            decoder.push(chunk, &mut out)?;
-        }
-        decoder.finish(&mut out)?;
-        Ok(out.into_iter().flatten().collect())
+        ResultDecoder::new(kind, columns, &RowDigester::new([7; 32])).read(body.chunks(chunk))
     }
 
     /// The upload and the digests of what was written.

@@ -487,14 +487,9 @@ async fn look_ups_follow_pages_and_parents() {
 
 #[tokio::test]
 async fn records_are_retrieved_in_chunks_without_losing_a_digit() {
-    let (script, _, org) = org(vec![
-        Reply::json(
-            200,
-            r#"[{"attributes":{"type":"Account"},"Id":"1","Name":"a \"b\" \u00fc","Amount":123456789012345678.12,"At":"2025-11-20T11:28:31.000+0000"},null,{"Id":"3","Name":null}]"#,
-        ),
-        Reply::json(200, "[null]"),
-    ])
-    .await;
+    let missing = ",null".repeat(1_998);
+    let first = r#"[{"attributes":{"type":"Account"},"Id":"1","Name":"a \"b\" \u00fc","Amount":123456789012345678.12,"At":"2025-11-20T11:28:31.000+0000"},{"Id":"3","Name":null,"Amount":null,"At":null}"#;
+    let (script, _, org) = org(vec![Reply::json(200, &format!("{first}{missing}]")), Reply::json(200, "[null]")]).await;
     let columns = [
         column("Name", FieldType::String),
         column("Amount", FieldType::Number),

@@ -1,6 +1,9 @@
 //! A server that gives prepared answers in order and remembers what it was asked, and an access without a bus.
 #![allow(dead_code, reason = "every test file uses its own part")]
 
+pub mod org;
+pub mod raw;
+
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -52,6 +55,10 @@ impl Reply {
 
     pub fn csv(status: u16, body: &str) -> Self {
         Self::new(status, "text/csv; charset=UTF-8", body)
+    }
+
+    pub fn typed(status: u16, content_type: &'static str, body: &str) -> Self {
+        Self::new(status, content_type, body)
     }
 
     pub fn html(status: u16, body: &str) -> Self {
