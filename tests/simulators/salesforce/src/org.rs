@@ -23,7 +23,8 @@ use crate::store::shared::{DbRead, DbWrite, SharedDb};
 use crate::store::value;
 use crate::web::faults::Faults;
 use crate::web::http;
-use crate::web::listener::{CutListener, Cutter};
+use crate::web::listener::{CutListener, Peer};
+use crate::web::tls::{self, TlsConfig, TlsError, TlsListener};
 
 /// Why an org did not start.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +35,8 @@ pub enum StartError {
     Rows(#[from] rows::RowsError),
     #[error("listening on loopback: {0}")]
     Listen(#[source] std::io::Error),
+    #[error("TLS: {0}")]
+    Tls(#[from] TlsError),
 }
 
 /// Everything that makes one org differ from another.
@@ -42,6 +45,8 @@ pub struct OrgConfig {
     pub flavour: Flavour,
     /// Port on loopback; 0 picks a free one.
     pub port: u16,
+    /// The same org over HTTPS beside HTTP.
+    pub tls: Option<TlsConfig>,
     pub client_id: String,
     pub client_secret: String,
     /// An extra token that never expires by itself; generated when absent.
@@ -78,6 +83,7 @@ impl Default for OrgConfig {
         Self {
             flavour: Flavour::Production,
             port: 0,
+            tls: None,
             client_id: "3MVG9simulator.client".into(),
             client_secret: "simulator-secret".into(),
             token: None,
@@ -241,6 +247,12 @@ impl Org {
     }
 }
 
+fn bind(port: u16) -> Result<std::net::TcpListener, StartError> {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", port)).map_err(StartError::Listen)?;
+    listener.set_nonblocking(true).map_err(StartError::Listen)?;
+    Ok(listener)
+}
+
 fn serve(state: Arc<OrgState>, token: String, username: String) -> Result<RunningOrg, StartError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -248,28 +260,43 @@ fn serve(state: Arc<OrgState>, token: String, username: String) -> Result<Runnin
         .enable_all()
         .build()
         .map_err(StartError::Listen)?;
-    let listener = std::net::TcpListener::bind(("127.0.0.1", state.config.port)).map_err(StartError::Listen)?;
-    listener.set_nonblocking(true).map_err(StartError::Listen)?;
+    let listener = bind(state.config.port)?;
     let url = format!("http://{}", listener.local_addr().map_err(StartError::Listen)?);
     state.url.get_or_init(|| url.clone());
     let (stop, stopped) = oneshot::channel::<()>();
     let app = axum::Router::new()
         .fallback(http::dispatch)
         .with_state(Arc::clone(&state))
-        .into_make_service_with_connect_info::<Cutter>();
-    let listener = {
-        let _guard = runtime.enter();
-        tokio::net::TcpListener::from_std(listener).map_err(StartError::Listen)?
-    };
+        .into_make_service_with_connect_info::<Peer>();
+    // Listeners register with the runtime that will drive them.
+    let guard = runtime.enter();
+    let listener = tokio::net::TcpListener::from_std(listener).map_err(StartError::Listen)?;
+    let server = axum::serve(CutListener(listener), app.clone());
     runtime.spawn(async move {
-        let server = axum::serve(CutListener(listener), app);
         tokio::select! {
             _ = server.into_future() => {}
             _ = stopped => {}
         }
     });
+    let tls_url = match &state.config.tls {
+        Some(config) => {
+            let listener = bind(config.port)?;
+            let listener = tokio::net::TcpListener::from_std(listener).map_err(StartError::Listen)?;
+            let listener = TlsListener::new(listener, tls::acceptor(config)?).map_err(StartError::Listen)?;
+            let url = format!(
+                "https://{}",
+                axum::serve::Listener::local_addr(&listener).map_err(StartError::Listen)?
+            );
+            // Ends with the runtime.
+            runtime.spawn(axum::serve(listener, app).into_future());
+            Some(url)
+        }
+        None => None,
+    };
+    drop(guard);
     Ok(RunningOrg {
         url,
+        tls_url,
         org_id: state.org_id.text(),
         user_id: state.user_id.text(),
         token,
@@ -286,6 +313,8 @@ fn serve(state: Arc<OrgState>, token: String, username: String) -> Result<Runnin
 /// A served org; dropping it stops the server.
 pub struct RunningOrg {
     pub url: String,
+    /// The same org over TLS, when configured.
+    pub tls_url: Option<String>,
     pub org_id: String,
     pub user_id: String,
     /// The static session token.
@@ -308,7 +337,7 @@ impl RunningOrg {
 
     /// The connection facts a client needs, as one JSON object.
     pub fn facts(&self) -> serde_json::Value {
-        serde_json::json!({"url": self.url, "org_id": self.org_id, "user_id": self.user_id,
+        serde_json::json!({"url": self.url, "https_url": self.tls_url, "org_id": self.org_id, "user_id": self.user_id,
             "username": self.username, "token": self.token, "client_id": self.client_id,
             "client_secret": self.client_secret, "refresh_token": self.refresh_token})
     }
