@@ -11,6 +11,7 @@
 pub mod auth;
 pub mod bulk2;
 pub mod org;
+pub mod pubsub;
 pub mod rest;
 pub mod schema;
 pub mod seed;

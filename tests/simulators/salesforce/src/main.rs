@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::{Parser, ValueEnum};
+use syncline_salesforce_simulator::pubsub::config::PubSubArgs;
 use syncline_salesforce_simulator::schema::PicklistOverride;
 use syncline_salesforce_simulator::store::rules::ValidationRule;
-use syncline_salesforce_simulator::web::tls::TlsConfig;
 use syncline_salesforce_simulator::{Flavour, Org, OrgConfig};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -28,15 +28,6 @@ struct Args {
     /// Port on loopback; 0 picks a free one.
     #[arg(long, default_value_t = 0)]
     port: u16,
-    /// Serve HTTPS beside HTTP on this port of loopback; 0 picks a free one.
-    #[arg(long, requires_all = ["tls_cert", "tls_key"])]
-    tls_port: Option<u16>,
-    /// PEM file with the certificate chain.
-    #[arg(long, requires = "tls_key")]
-    tls_cert: Option<PathBuf>,
-    /// PEM file with the certificate's private key.
-    #[arg(long, requires = "tls_cert")]
-    tls_key: Option<PathBuf>,
     #[arg(long, value_enum, default_value = "production")]
     org: OrgKind,
     /// Directory of CSV files named after objects.
@@ -93,6 +84,8 @@ struct Args {
     bulk_page_rows: usize,
     #[arg(long, default_value_t = 2)]
     ingest_workers: usize,
+    #[command(flatten)]
+    pubsub: PubSubArgs,
     /// Write the ready line to this file as well.
     #[arg(long, visible_alias = "port-file")]
     ready_file: Option<PathBuf>,
@@ -126,15 +119,6 @@ fn parse_picklist(text: &str) -> anyhow::Result<PicklistOverride> {
     })
 }
 
-/// A certificate without a port is served on a free one.
-fn tls(args: &Args) -> Option<TlsConfig> {
-    Some(TlsConfig {
-        port: args.tls_port.unwrap_or(0),
-        certificate: args.tls_cert.clone()?,
-        key: args.tls_key.clone()?,
-    })
-}
-
 fn config(args: &Args) -> anyhow::Result<OrgConfig> {
     let defaults = OrgConfig::default();
     let public_key_pem = match &args.jwt_key {
@@ -148,7 +132,6 @@ fn config(args: &Args) -> anyhow::Result<OrgConfig> {
             OrgKind::Sandbox => Flavour::Sandbox,
         },
         port: args.port,
-        tls: tls(args),
         client_id: args.client_id.clone().unwrap_or(defaults.client_id),
         client_secret: args.client_secret.clone().unwrap_or(defaults.client_secret),
         token: args.token.clone(),
@@ -171,6 +154,7 @@ fn config(args: &Args) -> anyhow::Result<OrgConfig> {
         query_page_rows: args.query_page_rows,
         bulk_page_rows: args.bulk_page_rows,
         ingest_workers: args.ingest_workers,
+        pubsub: args.pubsub.config(),
     })
 }
 

@@ -11,6 +11,8 @@ use tokio::sync::{Semaphore, oneshot};
 use crate::auth::sessions::{Auth, AuthConfig};
 use crate::bulk2::ingest::IngestJob;
 use crate::bulk2::query::QueryJob;
+use crate::pubsub::bus::BusError;
+use crate::pubsub::{self, PubSub, PubSubConfig};
 use crate::rest::query::Cursor;
 use crate::schema::{PicklistOverride, Schema, SchemaError};
 use crate::seed::generate;
@@ -23,8 +25,7 @@ use crate::store::shared::{DbRead, DbWrite, SharedDb};
 use crate::store::value;
 use crate::web::faults::Faults;
 use crate::web::http;
-use crate::web::listener::{CutListener, Peer};
-use crate::web::tls::{self, TlsConfig, TlsError, TlsListener};
+use crate::web::listener::{CutListener, Cutter};
 
 /// Why an org did not start.
 #[derive(Debug, thiserror::Error)]
@@ -35,8 +36,8 @@ pub enum StartError {
     Rows(#[from] rows::RowsError),
     #[error("listening on loopback: {0}")]
     Listen(#[source] std::io::Error),
-    #[error("TLS: {0}")]
-    Tls(#[from] TlsError),
+    #[error("the event bus: {0}")]
+    PubSub(#[from] BusError),
 }
 
 /// Everything that makes one org differ from another.
@@ -45,8 +46,6 @@ pub struct OrgConfig {
     pub flavour: Flavour,
     /// Port on loopback; 0 picks a free one.
     pub port: u16,
-    /// The same org over HTTPS beside HTTP.
-    pub tls: Option<TlsConfig>,
     pub client_id: String,
     pub client_secret: String,
     /// An extra token that never expires by itself; generated when absent.
@@ -76,6 +75,8 @@ pub struct OrgConfig {
     pub bulk_page_rows: usize,
     /// Ingest jobs processed at once.
     pub ingest_workers: usize,
+    /// Change data capture and platform events; none without it.
+    pub pubsub: Option<PubSubConfig>,
 }
 
 impl Default for OrgConfig {
@@ -83,7 +84,6 @@ impl Default for OrgConfig {
         Self {
             flavour: Flavour::Production,
             port: 0,
-            tls: None,
             client_id: "3MVG9simulator.client".into(),
             client_secret: "simulator-secret".into(),
             token: None,
@@ -106,6 +106,7 @@ impl Default for OrgConfig {
             query_page_rows: 2000,
             bulk_page_rows: 100_000,
             ingest_workers: 2,
+            pubsub: None,
         }
     }
 }
@@ -131,6 +132,7 @@ pub struct OrgState {
     pub stopping: AtomicBool,
     pub ingest_slots: Arc<Semaphore>,
     pub rules: RwLock<Arc<Vec<ValidationRule>>>,
+    pub pubsub: Option<Arc<PubSub>>,
 }
 
 impl OrgState {
@@ -222,6 +224,13 @@ impl Org {
             org_id.text(),
             user_id.text(),
         );
+        let bus = match &config.pubsub {
+            Some(settings) => {
+                let bus = PubSub::new(settings.clone(), Arc::clone(&schema), org_id, user_id, config.flavour.pod())?;
+                Some(Arc::new(bus))
+            }
+            None => None,
+        };
         let state = Arc::new(OrgState {
             schema,
             records: SharedDb::new(db),
@@ -241,16 +250,14 @@ impl Org {
             stopping: AtomicBool::new(false),
             ingest_slots: Arc::new(Semaphore::new(config.ingest_workers.max(1))),
             rules: RwLock::new(Arc::new(config.validation_rules.clone())),
+            pubsub: bus.clone(),
             config,
         });
+        if let Some(bus) = bus {
+            state.records.on_commit(Box::new(move |db, changes| bus.capture(db, changes)));
+        }
         serve(state, token, username)
     }
-}
-
-fn bind(port: u16) -> Result<std::net::TcpListener, StartError> {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", port)).map_err(StartError::Listen)?;
-    listener.set_nonblocking(true).map_err(StartError::Listen)?;
-    Ok(listener)
 }
 
 fn serve(state: Arc<OrgState>, token: String, username: String) -> Result<RunningOrg, StartError> {
@@ -260,43 +267,37 @@ fn serve(state: Arc<OrgState>, token: String, username: String) -> Result<Runnin
         .enable_all()
         .build()
         .map_err(StartError::Listen)?;
-    let listener = bind(state.config.port)?;
+    let listener = std::net::TcpListener::bind(("127.0.0.1", state.config.port)).map_err(StartError::Listen)?;
+    listener.set_nonblocking(true).map_err(StartError::Listen)?;
     let url = format!("http://{}", listener.local_addr().map_err(StartError::Listen)?);
     state.url.get_or_init(|| url.clone());
     let (stop, stopped) = oneshot::channel::<()>();
     let app = axum::Router::new()
         .fallback(http::dispatch)
         .with_state(Arc::clone(&state))
-        .into_make_service_with_connect_info::<Peer>();
-    // Listeners register with the runtime that will drive them.
-    let guard = runtime.enter();
-    let listener = tokio::net::TcpListener::from_std(listener).map_err(StartError::Listen)?;
-    let server = axum::serve(CutListener(listener), app.clone());
+        .into_make_service_with_connect_info::<Cutter>();
+    let listener = {
+        let _guard = runtime.enter();
+        tokio::net::TcpListener::from_std(listener).map_err(StartError::Listen)?
+    };
+    let pubsub_url = match &state.pubsub {
+        Some(bus) => {
+            let _guard = runtime.enter();
+            let address = pubsub::server::start(Arc::clone(&state), Arc::clone(bus)).map_err(StartError::Listen)?;
+            Some(format!("{}://{address}", if bus.config.tls.is_some() { "https" } else { "http" }))
+        }
+        None => None,
+    };
     runtime.spawn(async move {
+        let server = axum::serve(CutListener(listener), app);
         tokio::select! {
             _ = server.into_future() => {}
             _ = stopped => {}
         }
     });
-    let tls_url = match &state.config.tls {
-        Some(config) => {
-            let listener = bind(config.port)?;
-            let listener = tokio::net::TcpListener::from_std(listener).map_err(StartError::Listen)?;
-            let listener = TlsListener::new(listener, tls::acceptor(config)?).map_err(StartError::Listen)?;
-            let url = format!(
-                "https://{}",
-                axum::serve::Listener::local_addr(&listener).map_err(StartError::Listen)?
-            );
-            // Ends with the runtime.
-            runtime.spawn(axum::serve(listener, app).into_future());
-            Some(url)
-        }
-        None => None,
-    };
-    drop(guard);
     Ok(RunningOrg {
         url,
-        tls_url,
+        pubsub_url,
         org_id: state.org_id.text(),
         user_id: state.user_id.text(),
         token,
@@ -313,8 +314,8 @@ fn serve(state: Arc<OrgState>, token: String, username: String) -> Result<Runnin
 /// A served org; dropping it stops the server.
 pub struct RunningOrg {
     pub url: String,
-    /// The same org over TLS, when configured.
-    pub tls_url: Option<String>,
+    /// Where the Pub/Sub API answers, when it does.
+    pub pubsub_url: Option<String>,
     pub org_id: String,
     pub user_id: String,
     /// The static session token.
@@ -337,9 +338,13 @@ impl RunningOrg {
 
     /// The connection facts a client needs, as one JSON object.
     pub fn facts(&self) -> serde_json::Value {
-        serde_json::json!({"url": self.url, "https_url": self.tls_url, "org_id": self.org_id, "user_id": self.user_id,
+        let mut facts = serde_json::json!({"url": self.url, "org_id": self.org_id, "user_id": self.user_id,
             "username": self.username, "token": self.token, "client_id": self.client_id,
-            "client_secret": self.client_secret, "refresh_token": self.refresh_token})
+            "client_secret": self.client_secret, "refresh_token": self.refresh_token});
+        if let Some(url) = &self.pubsub_url {
+            facts["pubsub_url"] = url.as_str().into();
+        }
+        facts
     }
 }
 

@@ -1,5 +1,4 @@
 //! OAuth 2.0 and the sessions behind every call.
 
-pub mod caller;
 pub mod oauth;
 pub mod sessions;

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::bulk2::query::{dialect, quoted, version_number, wire_time};
 use crate::bulk2::rows;
 use crate::org::OrgState;
+use crate::pubsub::origin;
 use crate::store::id::Id;
 use crate::web::http::{Call, ok};
 use crate::web::reply::{ApiError, PIECE_BYTES, csv_stream, empty};
@@ -95,6 +96,8 @@ pub struct IngestJob {
     pub(crate) operation_name: String,
     pub(crate) external_id: Option<(usize, String)>,
     pub(crate) assignment_rule: Option<String>,
+    /// What change events name as their origin.
+    pub(crate) origin: String,
     pub(crate) delimiter: u8,
     pub(crate) delimiter_name: String,
     pub(crate) crlf: bool,
@@ -231,6 +234,7 @@ fn create(call: &Call) -> Result<Response, ApiError> {
         operation_name,
         external_id,
         assignment_rule: body["assignmentRuleId"].as_str().map(str::to_owned),
+        origin: origin::of_request("bulkapi", &call.version, &call.headers),
         delimiter,
         delimiter_name,
         crlf,

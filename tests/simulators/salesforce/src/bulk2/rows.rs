@@ -10,6 +10,7 @@ use csv::ByteRecord;
 use crate::bulk2::ingest::{CREATED, IngestJob, Operation, Outcome, State};
 use crate::bulk2::query::quoted;
 use crate::org::OrgState;
+use crate::pubsub::origin;
 use crate::store::db::Db;
 use crate::store::id::Id;
 use crate::store::rules::{self, Column, Input, Scratch};
@@ -32,6 +33,7 @@ struct Work<'a> {
 /// Runs a job to its final state.
 pub(crate) fn process(org: &OrgState, job: &IngestJob) {
     let started = Instant::now();
+    let _origin = org.pubsub.as_ref().map(|_| origin::enter(job.origin.clone()));
     let upload = job.progress().upload.clone();
     let mut outcomes = Vec::new();
     let mut errors = Vec::new();

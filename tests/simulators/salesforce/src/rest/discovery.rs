@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use axum::response::Response;
 use serde_json::{Map, Value, json};
 
+use crate::pubsub::bus::now_ms;
 use crate::web::http::Call;
 use crate::web::reply::json_reply;
 
@@ -14,7 +15,7 @@ pub fn resources(call: &Call) -> Response {
     for name in ["sobjects", "query", "queryAll", "limits", "jobs", "composite"] {
         out.insert(name.into(), call.path(name).into());
     }
-    let identity = format!("{}/id/{}/{}", call.caller.base, call.org.org_id, call.org.user_id);
+    let identity = format!("{}/id/{}/{}", call.org.url(), call.org.org_id, call.org.user_id);
     out.insert("identity".into(), identity.into());
     json_reply(200, &Value::Object(out))
 }
@@ -26,6 +27,7 @@ pub fn limits(call: &Call) -> Response {
     let storage_mb = org.storage_mb.load(Ordering::Relaxed);
     let used_mb = org.db().storage_bytes() / (1024 * 1024);
     let jobs = org.query_jobs().len() as u64;
+    let (delivered_max, delivered_left) = org.pubsub.as_ref().map_or((50_000, 50_000), |bus| bus.allocation.figures(now_ms()));
     json_reply(
         200,
         &json!({
@@ -36,7 +38,7 @@ pub fn limits(call: &Call) -> Response {
             "DataStorageMB": pair(storage_mb, used_mb),
             "FileStorageMB": pair(storage_mb, 0),
             "HourlyPublishedPlatformEvents": pair(50_000, 0),
-            "DailyDeliveredPlatformEvents": pair(50_000, 0),
+            "DailyDeliveredPlatformEvents": {"Max": delivered_max, "Remaining": delivered_left},
             "DailyAsyncApexExecutions": pair(250_000, 0),
             "SingleEmail": pair(5_000, 0),
         }),

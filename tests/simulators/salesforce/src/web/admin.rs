@@ -108,6 +108,7 @@ fn route(call: &Call) -> Result<Value, ApiError> {
             Ok(json!({"ok": true}))
         }
         (&Method::POST, ["records", id, "swap", field, other]) => swap(call, id, field, other),
+        (_, ["pubsub", rest @ ..]) => crate::pubsub::control::handle(call, rest),
         _ => Err(ApiError::not_found()),
     }
 }

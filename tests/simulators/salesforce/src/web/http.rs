@@ -13,14 +13,14 @@ use http::{HeaderMap, Method, header};
 use http_body_util::{BodyExt, Limited};
 use serde_json::json;
 
-use crate::auth::caller::Caller;
 use crate::auth::oauth;
 use crate::bulk2;
 use crate::org::OrgState;
+use crate::pubsub::origin;
 use crate::rest::{composite, discovery, query, records};
 use crate::web::admin;
 use crate::web::faults::FaultKind;
-use crate::web::listener::Peer;
+use crate::web::listener::Cutter;
 use crate::web::reply::{ApiError, accepts_gzip, empty, gzip_whole, json_reply, raw_reply, set_header};
 use crate::web::target::{Standing, decode, parameters, standing};
 
@@ -32,7 +32,6 @@ const GZIP_WHOLE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// A request as endpoints see it.
 pub struct Call {
     pub org: Arc<OrgState>,
-    pub caller: Caller,
     pub method: Method,
     /// `v65.0`, as sent.
     pub version: String,
@@ -60,7 +59,11 @@ impl Call {
 }
 
 /// The single handler behind the server.
-pub async fn dispatch(State(org): State<Arc<OrgState>>, ConnectInfo(peer): ConnectInfo<Peer>, request: axum::extract::Request) -> Response {
+pub async fn dispatch(
+    State(org): State<Arc<OrgState>>,
+    ConnectInfo(cutter): ConnectInfo<Cutter>,
+    request: axum::extract::Request,
+) -> Response {
     let (parts, body) = request.into_parts();
     let path = parts.uri.path().to_owned();
     let raw: Vec<&str> = path.split('/').filter(|s| !s.is_empty()).collect();
@@ -92,11 +95,11 @@ pub async fn dispatch(State(org): State<Arc<OrgState>>, ConnectInfo(peer): Conne
         }
         Some(FaultKind::Hang { hang_ms }) => {
             tokio::time::sleep(Duration::from_millis(*hang_ms)).await;
-            peer.cutter.cut();
+            cutter.cut();
             return empty(503);
         }
         Some(FaultKind::Cut) => {
-            peer.cutter.cut();
+            cutter.cut();
             return empty(503);
         }
         Some(FaultKind::Delay { delay_ms }) => tokio::time::sleep(Duration::from_millis(*delay_ms)).await,
@@ -122,7 +125,6 @@ pub async fn dispatch(State(org): State<Arc<OrgState>>, ConnectInfo(peer): Conne
         segments.drain(..3);
     }
     let call = Call {
-        caller: Caller::new(&peer, &parts.headers, org.url()),
         org: Arc::clone(&org),
         method,
         version,
@@ -145,7 +147,11 @@ pub async fn dispatch(State(org): State<Arc<OrgState>>, ConnectInfo(peer): Conne
     } else {
         let worker = Arc::clone(&call.org);
         // Scans and bulk row work would hold up the reactor.
-        let done = tokio::task::spawn_blocking(move || if has_version { data(&call) } else { oauth::identity(&call) }).await;
+        let done = tokio::task::spawn_blocking(move || {
+            let _origin = call.org.pubsub.as_ref().map(|_| origin::enter(origin::of_call(&call)));
+            if has_version { data(&call) } else { oauth::identity(&call) }
+        })
+        .await;
         let mut reply = match done {
             Ok(Ok(reply)) => reply,
             Ok(Err(error)) => error.reply(),
@@ -163,7 +169,7 @@ pub async fn dispatch(State(org): State<Arc<OrgState>>, ConnectInfo(peer): Conne
         reply = compress(reply).await;
     }
     match fault {
-        Some(FaultKind::CutAfter) => peer.cutter.cut(),
+        Some(FaultKind::CutAfter) => cutter.cut(),
         Some(FaultKind::Truncate) => reply = truncate(reply).await,
         _ => {}
     }

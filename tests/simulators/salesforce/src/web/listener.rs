@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
 /// Pause after a failed accept (out of descriptors) before the next try.
-pub(crate) const ACCEPT_RETRY_MS: u64 = 50;
+const ACCEPT_RETRY_MS: u64 = 50;
 
 /// Cuts the connection it belongs to at the next write.
 #[derive(Clone, Default)]
@@ -35,44 +35,24 @@ impl Cutter {
 /// Accepts connections with a [`Cutter`] each.
 pub struct CutListener(pub TcpListener);
 
-/// What a handler knows of the connection behind a request.
-#[derive(Clone)]
-pub struct Peer {
-    pub cutter: Cutter,
-    /// The client came over TLS.
-    pub secure: bool,
-}
-
 /// A connection that can be cut.
-pub struct CutStream<S> {
-    inner: S,
+pub struct CutStream {
+    inner: TcpStream,
     cutter: Cutter,
 }
 
-impl<S> CutStream<S> {
-    pub fn new(inner: S) -> Self {
-        Self {
-            inner,
-            cutter: Cutter::default(),
-        }
-    }
-
-    pub fn cutter(&self) -> Cutter {
-        self.cutter.clone()
-    }
-}
-
 impl Listener for CutListener {
-    type Io = CutStream<TcpStream>;
+    type Io = CutStream;
     type Addr = SocketAddr;
 
-    async fn accept(&mut self) -> (Self::Io, SocketAddr) {
+    async fn accept(&mut self) -> (CutStream, SocketAddr) {
         loop {
             match self.0.accept().await {
                 Ok((inner, addr)) => {
                     // Small answers must not wait for an acknowledgement.
                     let _ = inner.set_nodelay(true);
-                    return (CutStream::new(inner), addr);
+                    let cutter = Cutter::default();
+                    return (CutStream { inner, cutter }, addr);
                 }
                 Err(_) => {
                     tokio::time::sleep(std::time::Duration::from_millis(ACCEPT_RETRY_MS)).await;
@@ -86,23 +66,20 @@ impl Listener for CutListener {
     }
 }
 
-impl Connected<IncomingStream<'_, CutListener>> for Peer {
+impl Connected<IncomingStream<'_, CutListener>> for Cutter {
     fn connect_info(stream: IncomingStream<'_, CutListener>) -> Self {
-        Self {
-            cutter: stream.io().cutter(),
-            secure: false,
-        }
+        stream.io().cutter.clone()
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for CutStream<S> {
+impl AsyncRead for CutStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.cutter.check()?;
         Pin::new(&mut self.inner).poll_read(cx, buf)
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for CutStream<S> {
+impl AsyncWrite for CutStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.cutter.check()?;
         Pin::new(&mut self.inner).poll_write(cx, buf)

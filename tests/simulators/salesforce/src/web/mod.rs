@@ -6,4 +6,3 @@ pub mod http;
 pub mod listener;
 pub mod reply;
 pub mod target;
-pub mod tls;

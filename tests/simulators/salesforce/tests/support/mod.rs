@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub mod pubsub;
+
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
