@@ -6,6 +6,7 @@ one record behind the client's back, so a capability that does not compare value
 
 import json
 import os
+import re
 import sys
 import time
 import traceback
@@ -15,7 +16,7 @@ import urllib.request
 
 API = "/services/data/v65.0"
 REQUEST_SECONDS = 60
-DAMAGED = "damaged behind the client"
+ID = re.compile("[0-9A-Za-z]{15}([0-9A-Z]{3})?")
 
 
 class Org:
@@ -23,6 +24,7 @@ class Org:
 
     def __init__(self, facts):
         self.facts = facts
+        self.damages = 0
         self.corrupting = os.environ.get("CONFORMANCE_CORRUPT") == "1"
 
     def __getattr__(self, name):
@@ -93,8 +95,9 @@ class Org:
             self._damage({"Id": row[0]["Id"], **values})
 
     def _damage(self, row):
-        field = next(name for name, value in row.items() if name != "Id" and "." not in name and isinstance(value, str))
-        self.call("PATCH", f"/__sim/records/{row['Id']}", {field: DAMAGED})
+        field = next(name for name, value in row.items() if name != "Id" and "." not in name and isinstance(value, str) and not ID.fullmatch(value))
+        self.damages += 1
+        self.call("PATCH", f"/__sim/records/{row['Id']}", {field: f"damaged {self.damages}"})
 
 
 def flat(record, prefix=""):

@@ -199,10 +199,10 @@ def _():
 
 @judge.capability("search")
 def _():
-    wanted = org.truth("SELECT Id, Name FROM Account ORDER BY Name LIMIT 1")[0]
+    wanted = org.truth("SELECT Id, Phone, Name FROM Account WHERE Phone LIKE '(555)%' ORDER BY Name LIMIT 1")[0]
     name = "".join(c if c.isalnum() or c == " " else "\\" + c for c in wanted["Name"])
-    found = client.search(f"FIND {{{name}}} IN NAME FIELDS RETURNING Account(Id, Name)")["searchRecords"]
-    assert wanted in plain(found), found[:3]
+    found = client.search(f"FIND {{{name}}} IN NAME FIELDS RETURNING Account(Id, Phone, Name)")["searchRecords"]
+    assert wanted in plain(found), plain(found)[:3]
     return f"{len(found)} found"
 
 

@@ -8,6 +8,7 @@ use clap::{Parser, ValueEnum};
 use syncline_salesforce_simulator::pubsub::config::PubSubArgs;
 use syncline_salesforce_simulator::schema::PicklistOverride;
 use syncline_salesforce_simulator::store::rules::ValidationRule;
+use syncline_salesforce_simulator::web::tls::TlsConfig;
 use syncline_salesforce_simulator::{Flavour, Org, OrgConfig};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -28,6 +29,15 @@ struct Args {
     /// Port on loopback; 0 picks a free one.
     #[arg(long, default_value_t = 0)]
     port: u16,
+    /// Serve HTTPS beside HTTP on this port of loopback; 0 picks a free one.
+    #[arg(long, requires_all = ["tls_cert", "tls_key"])]
+    tls_port: Option<u16>,
+    /// PEM file with the certificate chain.
+    #[arg(long, requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// PEM file with the certificate's private key.
+    #[arg(long, requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
     #[arg(long, value_enum, default_value = "production")]
     org: OrgKind,
     /// Directory of CSV files named after objects.
@@ -119,6 +129,15 @@ fn parse_picklist(text: &str) -> anyhow::Result<PicklistOverride> {
     })
 }
 
+/// A certificate without a port is served on a free one.
+fn tls(args: &Args) -> Option<TlsConfig> {
+    Some(TlsConfig {
+        port: args.tls_port.unwrap_or(0),
+        certificate: args.tls_cert.clone()?,
+        key: args.tls_key.clone()?,
+    })
+}
+
 fn config(args: &Args) -> anyhow::Result<OrgConfig> {
     let defaults = OrgConfig::default();
     let public_key_pem = match &args.jwt_key {
@@ -132,6 +151,7 @@ fn config(args: &Args) -> anyhow::Result<OrgConfig> {
             OrgKind::Sandbox => Flavour::Sandbox,
         },
         port: args.port,
+        tls: tls(args),
         client_id: args.client_id.clone().unwrap_or(defaults.client_id),
         client_secret: args.client_secret.clone().unwrap_or(defaults.client_secret),
         token: args.token.clone(),

@@ -25,7 +25,8 @@ use crate::store::shared::{DbRead, DbWrite, SharedDb};
 use crate::store::value;
 use crate::web::faults::Faults;
 use crate::web::http;
-use crate::web::listener::{CutListener, Cutter};
+use crate::web::listener::{CutListener, Peer};
+use crate::web::tls::{self, TlsConfig, TlsError, TlsListener};
 
 /// Why an org did not start.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +39,8 @@ pub enum StartError {
     Listen(#[source] std::io::Error),
     #[error("the event bus: {0}")]
     PubSub(#[from] BusError),
+    #[error("TLS: {0}")]
+    Tls(#[from] TlsError),
 }
 
 /// Everything that makes one org differ from another.
@@ -46,6 +49,8 @@ pub struct OrgConfig {
     pub flavour: Flavour,
     /// Port on loopback; 0 picks a free one.
     pub port: u16,
+    /// The same org over HTTPS beside HTTP.
+    pub tls: Option<TlsConfig>,
     pub client_id: String,
     pub client_secret: String,
     /// An extra token that never expires by itself; generated when absent.
@@ -84,6 +89,7 @@ impl Default for OrgConfig {
         Self {
             flavour: Flavour::Production,
             port: 0,
+            tls: None,
             client_id: "3MVG9simulator.client".into(),
             client_secret: "simulator-secret".into(),
             token: None,
@@ -260,6 +266,12 @@ impl Org {
     }
 }
 
+fn bind(port: u16) -> Result<std::net::TcpListener, StartError> {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", port)).map_err(StartError::Listen)?;
+    listener.set_nonblocking(true).map_err(StartError::Listen)?;
+    Ok(listener)
+}
+
 fn serve(state: Arc<OrgState>, token: String, username: String) -> Result<RunningOrg, StartError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -267,37 +279,46 @@ fn serve(state: Arc<OrgState>, token: String, username: String) -> Result<Runnin
         .enable_all()
         .build()
         .map_err(StartError::Listen)?;
-    let listener = std::net::TcpListener::bind(("127.0.0.1", state.config.port)).map_err(StartError::Listen)?;
-    listener.set_nonblocking(true).map_err(StartError::Listen)?;
+    let listener = bind(state.config.port)?;
     let url = format!("http://{}", listener.local_addr().map_err(StartError::Listen)?);
     state.url.get_or_init(|| url.clone());
     let (stop, stopped) = oneshot::channel::<()>();
     let app = axum::Router::new()
         .fallback(http::dispatch)
         .with_state(Arc::clone(&state))
-        .into_make_service_with_connect_info::<Cutter>();
-    let listener = {
-        let _guard = runtime.enter();
-        tokio::net::TcpListener::from_std(listener).map_err(StartError::Listen)?
-    };
-    let pubsub_url = match &state.pubsub {
-        Some(bus) => {
-            let _guard = runtime.enter();
-            let address = pubsub::server::start(Arc::clone(&state), Arc::clone(bus)).map_err(StartError::Listen)?;
-            Some(format!("{}://{address}", if bus.config.tls.is_some() { "https" } else { "http" }))
-        }
-        None => None,
-    };
+        .into_make_service_with_connect_info::<Peer>();
+    // Listeners register with the runtime that will drive them.
+    let guard = runtime.enter();
+    let listener = tokio::net::TcpListener::from_std(listener).map_err(StartError::Listen)?;
+    let server = axum::serve(CutListener(listener), app.clone());
     runtime.spawn(async move {
-        let server = axum::serve(CutListener(listener), app);
         tokio::select! {
             _ = server.into_future() => {}
             _ = stopped => {}
         }
     });
+    let tls_url = match &state.config.tls {
+        Some(config) => {
+            let listener = bind(config.port)?;
+            let listener = tokio::net::TcpListener::from_std(listener).map_err(StartError::Listen)?;
+            let listener = TlsListener::new(listener, tls::acceptor(config)?).map_err(StartError::Listen)?;
+            let url = format!(
+                "https://{}",
+                axum::serve::Listener::local_addr(&listener).map_err(StartError::Listen)?
+            );
+            // Ends with the runtime.
+            runtime.spawn(axum::serve(listener, app).into_future());
+            Some(url)
+        }
+        None => None,
+    };
+    let (pubsub_url, pubsub_tls_url) = serve_pubsub(&state)?;
+    drop(guard);
     Ok(RunningOrg {
         url,
+        tls_url,
         pubsub_url,
+        pubsub_tls_url,
         org_id: state.org_id.text(),
         user_id: state.user_id.text(),
         token,
@@ -311,11 +332,26 @@ fn serve(state: Arc<OrgState>, token: String, username: String) -> Result<Runnin
     })
 }
 
+/// Serves the event bus, when there is one, on its port and over TLS on a free one. Call it inside the runtime.
+fn serve_pubsub(state: &Arc<OrgState>) -> Result<(Option<String>, Option<String>), StartError> {
+    let Some(bus) = &state.pubsub else { return Ok((None, None)) };
+    let start = |port, tls| pubsub::server::start(state, bus, port, tls).map_err(StartError::Listen);
+    let plain = format!("http://{}", start(bus.config.port, None)?);
+    let secure = match &state.config.tls {
+        Some(tls) => Some(format!("https://{}", start(0, Some(tls))?)),
+        None => None,
+    };
+    Ok((Some(plain), secure))
+}
+
 /// A served org; dropping it stops the server.
 pub struct RunningOrg {
     pub url: String,
-    /// Where the Pub/Sub API answers, when it does.
+    /// The same org over TLS, when configured.
+    pub tls_url: Option<String>,
+    /// Where the Pub/Sub API answers, when it does, in plain HTTP/2 and over TLS.
     pub pubsub_url: Option<String>,
+    pub pubsub_tls_url: Option<String>,
     pub org_id: String,
     pub user_id: String,
     /// The static session token.
@@ -338,11 +374,13 @@ impl RunningOrg {
 
     /// The connection facts a client needs, as one JSON object.
     pub fn facts(&self) -> serde_json::Value {
-        let mut facts = serde_json::json!({"url": self.url, "org_id": self.org_id, "user_id": self.user_id,
+        let mut facts = serde_json::json!({"url": self.url, "https_url": self.tls_url, "org_id": self.org_id, "user_id": self.user_id,
             "username": self.username, "token": self.token, "client_id": self.client_id,
             "client_secret": self.client_secret, "refresh_token": self.refresh_token});
-        if let Some(url) = &self.pubsub_url {
-            facts["pubsub_url"] = url.as_str().into();
+        for (name, url) in [("pubsub_url", &self.pubsub_url), ("pubsub_https_url", &self.pubsub_tls_url)] {
+            if let Some(url) = url {
+                facts[name] = url.as_str().into();
+            }
         }
         facts
     }

@@ -1,4 +1,5 @@
 //! OAuth 2.0 and the sessions behind every call.
 
+pub mod caller;
 pub mod oauth;
 pub mod sessions;

@@ -36,7 +36,7 @@ const RELEASES: [(u32, &str); 18] = [
 /// Everything outside `/services/data/vXX.0`.
 pub fn handle(call: &Call) -> Response {
     let segments: Vec<&str> = call.segments.iter().map(String::as_str).collect();
-    let host = call.org.url();
+    let host = call.caller.base.as_str();
     match (&call.method, segments.as_slice()) {
         (&Method::GET, ["services", "data"]) => {
             let list: Vec<Value> = RELEASES
@@ -119,7 +119,7 @@ fn urls(host: &str) -> Value {
 
 fn userinfo(call: &Call) -> Value {
     let org = &call.org;
-    let host = org.url();
+    let host = call.caller.base.as_str();
     json!({"sub": format!("{host}/id/{}/{}", org.org_id, org.user_id), "user_id": org.user_id.text(),
         "organization_id": org.org_id.text(), "preferred_username": user_cell(call, "Username"),
         "nickname": user_cell(call, "CommunityNickname"), "name": user_cell(call, "Name"),
@@ -132,7 +132,7 @@ fn userinfo(call: &Call) -> Value {
 /// `GET /id/{org}/{user}`
 pub fn identity(call: &Call) -> Result<Response, ApiError> {
     let org = &call.org;
-    let host = org.url();
+    let host = call.caller.base.as_str();
     ok(
         json!({"id": format!("{host}/id/{}/{}", org.org_id, org.user_id), "asserted_user": true,
         "user_id": org.user_id.text(), "organization_id": org.org_id.text(), "username": user_cell(call, "Username"),

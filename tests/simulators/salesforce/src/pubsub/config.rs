@@ -33,21 +33,6 @@ pub struct PubSubConfig {
     pub changes_max: usize,
     /// A larger event is replaced by a gap event.
     pub event_bytes_max: usize,
-    /// The port speaks TLS with this.
-    pub tls: Option<Tls>,
-}
-
-/// A certificate chain and its key, as PEM.
-#[derive(Clone)]
-pub struct Tls {
-    pub certificate: String,
-    pub key: String,
-}
-
-impl std::fmt::Debug for Tls {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Tls")
-    }
 }
 
 impl Default for PubSubConfig {
@@ -67,7 +52,6 @@ impl Default for PubSubConfig {
             delivered_max: 50_000,
             changes_max: 100_000,
             event_bytes_max: 1024 * 1024,
-            tls: None,
         }
     }
 }

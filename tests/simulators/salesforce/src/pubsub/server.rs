@@ -11,31 +11,33 @@ use crate::org::OrgState;
 use crate::pubsub::bus::PubSub;
 use crate::pubsub::proto::pub_sub_server::PubSubServer;
 use crate::pubsub::service::Service;
+use crate::web::tls::TlsConfig;
 
 /// Largest request, the service's hard limit.
 const REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// Listens and serves until the runtime ends; call it inside one. With a certificate the port speaks TLS only.
+/// Listens on a port of loopback (0 for a free one) and serves until the runtime ends; call it inside one. With a
+/// certificate the port speaks TLS only.
 ///
 /// # Errors
 /// When the port is taken, or certificate and key are none.
-pub fn start(org: Arc<OrgState>, bus: Arc<PubSub>) -> std::io::Result<SocketAddr> {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", bus.config.port))?;
+pub fn start(org: &Arc<OrgState>, bus: &Arc<PubSub>, port: u16, tls: Option<&TlsConfig>) -> std::io::Result<SocketAddr> {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", port))?;
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     let listener = TcpListener::from_std(listener)?;
-    let tls = bus.config.tls.clone();
-    let service = PubSubServer::new(Service::new(org, bus)).max_decoding_message_size(REQUEST_BYTES_MAX);
-    let mut server = Server::builder().tcp_nodelay(true);
+    let service = Service::new(Arc::clone(org), Arc::clone(bus));
+    let service = PubSubServer::new(service).max_decoding_message_size(REQUEST_BYTES_MAX);
+    let mut server = Server::builder();
     if let Some(tls) = tls {
-        let identity = Identity::from_pem(tls.certificate, tls.key);
-        server = server
-            .tls_config(ServerTlsConfig::new().identity(identity))
-            .map_err(std::io::Error::other)?;
+        let identity = Identity::from_pem(std::fs::read(&tls.certificate)?, std::fs::read(&tls.key)?);
+        let tls = ServerTlsConfig::new().identity(identity);
+        server = server.tls_config(tls).map_err(std::io::Error::other)?;
     }
     let router = server.add_service(service);
+    let incoming = TcpListenerStream::new(listener);
     tokio::spawn(async move {
-        if let Err(error) = router.serve_with_incoming(TcpListenerStream::new(listener)).await {
+        if let Err(error) = router.serve_with_incoming(incoming).await {
             tracing::error!(%error, "the Pub/Sub port has closed");
         }
     });

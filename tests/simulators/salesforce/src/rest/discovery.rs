@@ -15,7 +15,7 @@ pub fn resources(call: &Call) -> Response {
     for name in ["sobjects", "query", "queryAll", "limits", "jobs", "composite"] {
         out.insert(name.into(), call.path(name).into());
     }
-    let identity = format!("{}/id/{}/{}", call.org.url(), call.org.org_id, call.org.user_id);
+    let identity = format!("{}/id/{}/{}", call.caller.base, call.org.org_id, call.org.user_id);
     out.insert("identity".into(), identity.into());
     json_reply(200, &Value::Object(out))
 }

@@ -13,6 +13,7 @@ use http::{HeaderMap, Method, header};
 use http_body_util::{BodyExt, Limited};
 use serde_json::json;
 
+use crate::auth::caller::Caller;
 use crate::auth::oauth;
 use crate::bulk2;
 use crate::org::OrgState;
@@ -20,7 +21,7 @@ use crate::pubsub::origin;
 use crate::rest::{composite, discovery, query, records};
 use crate::web::admin;
 use crate::web::faults::FaultKind;
-use crate::web::listener::Cutter;
+use crate::web::listener::Peer;
 use crate::web::reply::{ApiError, accepts_gzip, empty, gzip_whole, json_reply, raw_reply, set_header};
 use crate::web::target::{Standing, decode, parameters, standing};
 
@@ -32,6 +33,7 @@ const GZIP_WHOLE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// A request as endpoints see it.
 pub struct Call {
     pub org: Arc<OrgState>,
+    pub caller: Caller,
     pub method: Method,
     /// `v65.0`, as sent.
     pub version: String,
@@ -59,11 +61,7 @@ impl Call {
 }
 
 /// The single handler behind the server.
-pub async fn dispatch(
-    State(org): State<Arc<OrgState>>,
-    ConnectInfo(cutter): ConnectInfo<Cutter>,
-    request: axum::extract::Request,
-) -> Response {
+pub async fn dispatch(State(org): State<Arc<OrgState>>, ConnectInfo(peer): ConnectInfo<Peer>, request: axum::extract::Request) -> Response {
     let (parts, body) = request.into_parts();
     let path = parts.uri.path().to_owned();
     let raw: Vec<&str> = path.split('/').filter(|s| !s.is_empty()).collect();
@@ -95,11 +93,11 @@ pub async fn dispatch(
         }
         Some(FaultKind::Hang { hang_ms }) => {
             tokio::time::sleep(Duration::from_millis(*hang_ms)).await;
-            cutter.cut();
+            peer.cutter.cut();
             return empty(503);
         }
         Some(FaultKind::Cut) => {
-            cutter.cut();
+            peer.cutter.cut();
             return empty(503);
         }
         Some(FaultKind::Delay { delay_ms }) => tokio::time::sleep(Duration::from_millis(*delay_ms)).await,
@@ -125,6 +123,7 @@ pub async fn dispatch(
         segments.drain(..3);
     }
     let call = Call {
+        caller: Caller::new(&peer, &parts.headers, org.url()),
         org: Arc::clone(&org),
         method,
         version,
@@ -169,7 +168,7 @@ pub async fn dispatch(
         reply = compress(reply).await;
     }
     match fault {
-        Some(FaultKind::CutAfter) => cutter.cut(),
+        Some(FaultKind::CutAfter) => peer.cutter.cut(),
         Some(FaultKind::Truncate) => reply = truncate(reply).await,
         _ => {}
     }

@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
 /// Pause after a failed accept (out of descriptors) before the next try.
-const ACCEPT_RETRY_MS: u64 = 50;
+pub(crate) const ACCEPT_RETRY_MS: u64 = 50;
 
 /// Cuts the connection it belongs to at the next write.
 #[derive(Clone, Default)]
@@ -35,24 +35,44 @@ impl Cutter {
 /// Accepts connections with a [`Cutter`] each.
 pub struct CutListener(pub TcpListener);
 
+/// What a handler knows of the connection behind a request.
+#[derive(Clone)]
+pub struct Peer {
+    pub cutter: Cutter,
+    /// The client came over TLS.
+    pub secure: bool,
+}
+
 /// A connection that can be cut.
-pub struct CutStream {
-    inner: TcpStream,
+pub struct CutStream<S> {
+    inner: S,
     cutter: Cutter,
 }
 
+impl<S> CutStream<S> {
+    pub fn new(inner: S) -> Self {
+        Self {
+            inner,
+            cutter: Cutter::default(),
+        }
+    }
+
+    pub fn cutter(&self) -> Cutter {
+        self.cutter.clone()
+    }
+}
+
 impl Listener for CutListener {
-    type Io = CutStream;
+    type Io = CutStream<TcpStream>;
     type Addr = SocketAddr;
 
-    async fn accept(&mut self) -> (CutStream, SocketAddr) {
+    async fn accept(&mut self) -> (Self::Io, SocketAddr) {
         loop {
             match self.0.accept().await {
                 Ok((inner, addr)) => {
                     // Small answers must not wait for an acknowledgement.
                     let _ = inner.set_nodelay(true);
-                    let cutter = Cutter::default();
-                    return (CutStream { inner, cutter }, addr);
+                    return (CutStream::new(inner), addr);
                 }
                 Err(_) => {
                     tokio::time::sleep(std::time::Duration::from_millis(ACCEPT_RETRY_MS)).await;
@@ -66,20 +86,23 @@ impl Listener for CutListener {
     }
 }
 
-impl Connected<IncomingStream<'_, CutListener>> for Cutter {
+impl Connected<IncomingStream<'_, CutListener>> for Peer {
     fn connect_info(stream: IncomingStream<'_, CutListener>) -> Self {
-        stream.io().cutter.clone()
+        Self {
+            cutter: stream.io().cutter(),
+            secure: false,
+        }
     }
 }
 
-impl AsyncRead for CutStream {
+impl<S: AsyncRead + Unpin> AsyncRead for CutStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.cutter.check()?;
         Pin::new(&mut self.inner).poll_read(cx, buf)
     }
 }
 
-impl AsyncWrite for CutStream {
+impl<S: AsyncWrite + Unpin> AsyncWrite for CutStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.cutter.check()?;
         Pin::new(&mut self.inner).poll_write(cx, buf)

@@ -6,3 +6,4 @@ pub mod http;
 pub mod listener;
 pub mod reply;
 pub mod target;
+pub mod tls;

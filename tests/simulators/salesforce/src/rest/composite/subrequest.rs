@@ -114,6 +114,7 @@ fn prepare(outer: &Call, method: &str, url: &str, headers: &Value, body: Option<
     }
     Ok(Call {
         org: Arc::clone(&outer.org),
+        caller: outer.caller.clone(),
         method,
         version: target.version,
         segments: target.segments,
