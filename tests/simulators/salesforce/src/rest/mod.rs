@@ -2,6 +2,7 @@
 
 pub mod collections;
 pub mod composite;
+pub mod conditional;
 pub mod discovery;
 pub mod query;
 pub mod records;

@@ -48,12 +48,13 @@ pub fn handle(call: &Call, all: bool, rest: &[&str]) -> Result<Response, ApiErro
 }
 
 fn page_rows(call: &Call) -> usize {
-    let asked = call
-        .headers
-        .get("sforce-query-options")
-        .and_then(|v| v.to_str().ok())
-        .and_then(|v| v.split("batchSize=").nth(1))
-        .and_then(|v| v.trim().parse::<usize>().ok());
+    let options = call.headers.get("sforce-query-options").and_then(|v| v.to_str().ok());
+    let asked = options.into_iter().flat_map(|v| v.split([',', ';'])).find_map(|option| {
+        let (name, value) = option.split_once('=')?;
+        name.trim()
+            .eq_ignore_ascii_case("batchSize")
+            .then(|| value.trim().parse::<usize>().ok())?
+    });
     let configured = call.org.config.query_page_rows.max(1);
     asked.map_or(configured, |n| n.clamp(200, 2000).min(configured))
 }

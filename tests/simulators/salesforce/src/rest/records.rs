@@ -1,10 +1,10 @@
 //! Single records, describes, and turning JSON bodies into column values.
 
 use axum::response::Response;
-use chrono::{DateTime, Utc};
-use http::{Method, header};
+use http::Method;
 use serde_json::{Map, Value, json};
 
+use crate::rest::conditional::{self, cached};
 use crate::rest::query::{Tree, record};
 use crate::soql::plan::{Bound, Leaf};
 use crate::store::db::{Db, Life};
@@ -40,26 +40,9 @@ pub fn handle(call: &Call, rest: &[&str]) -> Result<Response, ApiError> {
         (&Method::PATCH, [name, id]) => update(call, object(name)?, id),
         (&Method::DELETE, [name, id]) => delete(call, object(name)?, id),
         (method, [name, field, value]) => by_key(call, method, object(name)?, field, value),
+        (_, [] | [_] | [_, _]) => Err(ApiError::method_not_allowed()),
         _ => Err(ApiError::not_found()),
     }
-}
-
-fn cached(call: &Call, body: impl FnOnce() -> Value) -> Result<Response, ApiError> {
-    let modified = call.org.started;
-    let since = call
-        .headers
-        .get(header::IF_MODIFIED_SINCE)
-        .and_then(|v| v.to_str().ok())
-        .and_then(|v| DateTime::parse_from_rfc2822(v).ok());
-    let fresh = since.is_some_and(|s| s.with_timezone(&Utc).timestamp() >= modified.timestamp());
-    let mut reply = if fresh { empty(304) } else { json_reply(200, &body()) };
-    set_header(
-        &mut reply,
-        "last-modified",
-        &modified.format("%a, %d %b %Y %H:%M:%S GMT").to_string(),
-    );
-    set_header(&mut reply, "etag", &format!("\"{:x}\"", modified.timestamp()));
-    Ok(reply)
 }
 
 fn describe(call: &Call, index: usize) -> Value {
@@ -232,6 +215,9 @@ fn read(call: &Call, object: usize, text: &str) -> Result<Response, ApiError> {
 fn show(call: &Call, db: &Db, object: usize, index: u32) -> Result<Response, ApiError> {
     let fields: Option<Vec<String>> = call.query.get("fields").map(|f| f.split(',').map(str::to_owned).collect());
     let columns = columns(db, object, fields.as_deref())?;
+    if let Some(unchanged) = conditional::row(call, db, object, index)? {
+        return Ok(unchanged);
+    }
     let tree = Tree::new(db, &columns);
     let mut out = Vec::new();
     record(
@@ -243,13 +229,15 @@ fn show(call: &Call, db: &Db, object: usize, index: u32) -> Result<Response, Api
         &tree,
         &mut |_| {},
     );
-    Ok(raw_reply(200, "application/json;charset=UTF-8", out))
+    let reply = raw_reply(200, "application/json;charset=UTF-8", out);
+    Ok(conditional::mark(reply, db, object, index))
 }
 
 fn update(call: &Call, object: usize, text: &str) -> Result<Response, ApiError> {
     let body = body_object(call)?;
     let mut db = call.org.db_mut();
     let index = find(&db, object, text)?;
+    conditional::row(call, &db, object, index)?;
     write(call, &mut db, &mut Scratch::default(), object, Some(index), &body)?;
     Ok(empty(204))
 }
@@ -257,6 +245,7 @@ fn update(call: &Call, object: usize, text: &str) -> Result<Response, ApiError> 
 fn delete(call: &Call, object: usize, text: &str) -> Result<Response, ApiError> {
     let mut db = call.org.db_mut();
     let index = find(&db, object, text)?;
+    conditional::row(call, &db, object, index)?;
     let gone = [db.tables[object].id(index)].into();
     let context = call.org.write_context();
     let mut scratch = Scratch::default();
@@ -335,7 +324,7 @@ fn by_key(call: &Call, method: &Method, object: usize, field: &str, value: &str)
             let id = db.tables[object].id(index).text();
             Ok(json_reply(if one.is_none() { 201 } else { 200 }, &saved(&id, Some(one.is_none()))))
         }
-        _ => Err(ApiError::new(405, "METHOD_NOT_ALLOWED", "HTTP Method not allowed.")),
+        _ => Err(ApiError::method_not_allowed()),
     }
 }
 

@@ -53,6 +53,14 @@ impl Row {
         Some(&self.0[data + start..data + end])
     }
 
+    /// A number that changes with the content.
+    pub fn digest(&self) -> u64 {
+        use std::hash::{DefaultHasher, Hasher};
+        let mut hasher = DefaultHasher::new();
+        hasher.write(&self.0);
+        hasher.finish()
+    }
+
     /// Bytes this record occupies.
     pub fn bytes(&self) -> usize {
         self.0.len()

@@ -22,11 +22,11 @@ use crate::rest::{composite, discovery, query, records};
 use crate::web::admin;
 use crate::web::faults::FaultKind;
 use crate::web::listener::Peer;
+use crate::web::negotiate;
 use crate::web::reply::{ApiError, accepts_gzip, empty, gzip_whole, json_reply, raw_reply, set_header};
 use crate::web::target::{Standing, decode, parameters, standing};
+use crate::web::xml;
 
-/// Largest accepted body: a Bulk upload.
-const BODY_BYTES_MAX: usize = 157_286_400;
 /// Bodies above this are compressed only as streams.
 const GZIP_WHOLE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -103,9 +103,13 @@ pub async fn dispatch(State(org): State<Arc<OrgState>>, ConnectInfo(peer): Conne
         Some(FaultKind::Delay { delay_ms }) => tokio::time::sleep(Duration::from_millis(*delay_ms)).await,
         _ => {}
     }
-    let body = match Limited::new(body, BODY_BYTES_MAX).collect().await {
+    if let Err(error) = negotiate::check_head(&parts) {
+        return error.reply();
+    }
+    let max = negotiate::body_bytes_max(&path, &parts.headers);
+    let body = match Limited::new(body, max).collect().await {
         Ok(collected) => collected.to_bytes(),
-        Err(_) => return ApiError::new(413, "EXCEEDED_MAX_SIZE_REQUEST", "Request entity is too large").reply(),
+        Err(_) => return negotiate::too_large(max).reply(),
     };
     let query = parameters(parts.uri.query().unwrap_or_default());
     let mut segments: Vec<String> = raw.iter().map(|s| decode(s)).collect();
@@ -122,7 +126,7 @@ pub async fn dispatch(State(org): State<Arc<OrgState>>, ConnectInfo(peer): Conne
     if has_version {
         segments.drain(..3);
     }
-    let call = Call {
+    let mut call = Call {
         caller: Caller::new(&peer, &parts.headers, org.url()),
         org: Arc::clone(&org),
         method,
@@ -145,10 +149,16 @@ pub async fn dispatch(State(org): State<Arc<OrgState>>, ConnectInfo(peer): Conne
         ApiError::not_found().reply()
     } else {
         let worker = Arc::clone(&call.org);
+        let form = negotiate::form(&mut call);
+        let root = xml::root(&call.segments);
         // Scans and bulk row work would hold up the reactor.
         let done = tokio::task::spawn_blocking(move || {
             let _origin = call.org.pubsub.as_ref().map(|_| origin::enter(origin::of_call(&call)));
-            if has_version { data(&call) } else { oauth::identity(&call) }
+            if !has_version {
+                return oauth::identity(&call);
+            }
+            negotiate::receive(&mut call)?;
+            data(&call)
         })
         .await;
         let mut reply = match done {
@@ -162,7 +172,7 @@ pub async fn dispatch(State(org): State<Arc<OrgState>>, ConnectInfo(peer): Conne
             worker.requests_max.load(Ordering::Relaxed)
         );
         set_header(&mut reply, "sforce-limit-info", &usage);
-        reply
+        form.apply(reply, &root).await
     };
     if gzip && !reply.headers().contains_key(header::CONTENT_ENCODING) {
         reply = compress(reply).await;

@@ -4,6 +4,8 @@ pub mod admin;
 pub mod faults;
 pub mod http;
 pub mod listener;
+pub mod negotiate;
 pub mod reply;
 pub mod target;
 pub mod tls;
+pub mod xml;
