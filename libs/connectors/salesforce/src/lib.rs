@@ -9,6 +9,7 @@
 
 mod bulk_ingest;
 mod bulk_query;
+pub mod change_event;
 mod client;
 mod column;
 pub mod csv_read;
