@@ -49,7 +49,7 @@ async fn a_validation_rule_refuses_records_and_parks_their_children() {
         .as_str()
         .unwrap()
         .to_owned();
-    let rule = format!("Opportunity: StageName = {stage} => not this stage");
+    let rule = format!("Opportunity: StageName = '{stage}' => not this stage");
     world.target.sim("POST", "validation-rules", json!([rule])).await;
     let refused: BTreeSet<String> = ids(&world, &format!("SELECT Id FROM Opportunity WHERE StageName = '{stage}'"), "Id").await;
     let orphaned = |soql: &'static str| {

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::{Parser, ValueEnum};
 use syncline_salesforce_simulator::pubsub::config::PubSubArgs;
-use syncline_salesforce_simulator::schema::PicklistOverride;
+use syncline_salesforce_simulator::schema::{DependencyOverride, PicklistOverride};
 use syncline_salesforce_simulator::store::rules::ValidationRule;
+use syncline_salesforce_simulator::store::setup::SetupDoc;
 use syncline_salesforce_simulator::web::tls::TlsConfig;
 use syncline_salesforce_simulator::{Flavour, Org, OrgConfig};
 use tokio::signal::unix::{SignalKind, signal};
@@ -74,9 +75,27 @@ struct Args {
     /// `Object.Field=A|B|C`: another value set; append `!` to restrict it.
     #[arg(long = "picklist")]
     picklists: Vec<String>,
-    /// `Object: Field < value [=> message]`: rows for which it holds are refused.
+    /// `Object: formula [=> [Field] message]`: rows for which it holds are refused.
     #[arg(long = "validation-rule")]
     validation_rules: Vec<String>,
+    /// JSON file with triggers, duplicate rules, permissions and the like.
+    #[arg(long)]
+    setup: Option<PathBuf>,
+    /// `Object.Field<-Controller: A=x|y; B=z`: which values a controlling value allows.
+    #[arg(long = "dependent-picklist", value_parser = DependencyOverride::parse)]
+    dependent_picklists: Vec<DependencyOverride>,
+    /// Directory of describe documents (JSON) that replace or add to the built-in objects.
+    #[arg(long = "describe")]
+    describes: Option<PathBuf>,
+    /// Accounts may be persons.
+    #[arg(long)]
+    person_accounts: bool,
+    /// Every object with amounts says their currency.
+    #[arg(long)]
+    multi_currency: bool,
+    /// State and country are picklists with codes.
+    #[arg(long)]
+    state_country_picklists: bool,
     /// Let inserts set CreatedDate and the other audit fields.
     #[arg(long)]
     audit_fields: bool,
@@ -138,6 +157,11 @@ fn tls(args: &Args) -> Option<TlsConfig> {
     })
 }
 
+fn setup(path: &std::path::Path) -> anyhow::Result<SetupDoc> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("in {}", path.display()))
+}
+
 fn config(args: &Args) -> anyhow::Result<OrgConfig> {
     let defaults = OrgConfig::default();
     let public_key_pem = match &args.jwt_key {
@@ -166,6 +190,12 @@ fn config(args: &Args) -> anyhow::Result<OrgConfig> {
         seed: args.seed,
         user_domain: args.user_domain.clone(),
         picklists: args.picklists.iter().map(|t| parse_picklist(t)).collect::<anyhow::Result<_>>()?,
+        setup: args.setup.as_deref().map_or_else(|| Ok(SetupDoc::default()), setup)?,
+        dependent_picklists: args.dependent_picklists.clone(),
+        describes: args.describes.clone(),
+        person_accounts: args.person_accounts,
+        multi_currency: args.multi_currency,
+        state_picklists: args.state_country_picklists,
         validation_rules: args.validation_rules.iter().map(rule).collect::<anyhow::Result<_>>()?,
         audit_fields: args.audit_fields,
         job_latency_ms: args.job_latency_ms,

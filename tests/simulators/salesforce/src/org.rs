@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock};
 
 use chrono::{DateTime, Utc};
@@ -14,13 +14,15 @@ use crate::bulk2::query::QueryJob;
 use crate::pubsub::bus::BusError;
 use crate::pubsub::{self, PubSub, PubSubConfig};
 use crate::rest::query::Cursor;
-use crate::schema::{PicklistOverride, Schema, SchemaError};
+use crate::schema::{Access, DependencyOverride, PicklistOverride, Schema, SchemaError, SchemaOptions};
 use crate::seed::generate;
 use crate::seed::rows;
 use crate::seed::{self, Flavour};
 use crate::store::db::Db;
 use crate::store::id::Id;
+use crate::store::rules::assignment::AutoAssign;
 use crate::store::rules::{ValidationRule, WriteContext};
+use crate::store::setup::{Setup, SetupDoc, SetupError};
 use crate::store::shared::{DbRead, DbWrite, SharedDb};
 use crate::store::value;
 use crate::web::faults::Faults;
@@ -33,6 +35,10 @@ use crate::web::tls::{self, TlsConfig, TlsError, TlsListener};
 pub enum StartError {
     #[error("the schema is contradictory: {0}")]
     Schema(#[from] SchemaError),
+    #[error("the setup can't be used: {0}")]
+    Setup(#[from] SetupError),
+    #[error("reading describes: {0}")]
+    Describes(#[source] std::io::Error),
     #[error("reading rows: {0}")]
     Rows(#[from] rows::RowsError),
     #[error("listening on loopback: {0}")]
@@ -70,6 +76,14 @@ pub struct OrgConfig {
     pub user_domain: String,
     pub picklists: Vec<PicklistOverride>,
     pub validation_rules: Vec<ValidationRule>,
+    /// Triggers, duplicate rules, permissions and the like.
+    pub setup: SetupDoc,
+    pub dependent_picklists: Vec<DependencyOverride>,
+    /// Directory of describe documents that replace or add to the built-in objects.
+    pub describes: Option<PathBuf>,
+    pub person_accounts: bool,
+    pub multi_currency: bool,
+    pub state_picklists: bool,
     pub audit_fields: bool,
     pub job_latency_ms: u64,
     pub shuffle_results: bool,
@@ -105,6 +119,12 @@ impl Default for OrgConfig {
             user_domain: "northwind.example".into(),
             picklists: Vec::new(),
             validation_rules: Vec::new(),
+            setup: SetupDoc::default(),
+            dependent_picklists: Vec::new(),
+            describes: None,
+            person_accounts: false,
+            multi_currency: false,
+            state_picklists: false,
             audit_fields: false,
             job_latency_ms: 0,
             shuffle_results: true,
@@ -137,8 +157,12 @@ pub struct OrgState {
     serial: AtomicU64,
     pub stopping: AtomicBool,
     pub ingest_slots: Arc<Semaphore>,
-    pub rules: RwLock<Arc<Vec<ValidationRule>>>,
     pub pubsub: Option<Arc<PubSub>>,
+    setup: RwLock<Arc<Setup>>,
+    /// Unix seconds of the last change of the org's metadata.
+    metadata_at: AtomicI64,
+    /// Unix seconds of the last commit: stamps never run backwards.
+    committed_at: AtomicI64,
 }
 
 impl OrgState {
@@ -170,15 +194,54 @@ impl OrgState {
         Id::new(prefix, self.config.flavour.pod(), serial)
     }
 
+    /// What is set up now.
+    pub fn setup(&self) -> Arc<Setup> {
+        Arc::clone(&self.setup.read().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    /// Checks a setup and puts it in force for everything that starts from now on. Validation
+    /// rules given by themselves are replaced too.
+    pub fn set_up(&self, document: SetupDoc) -> Result<(), SetupError> {
+        let setup = Setup::compile(document, &[], &self.schema)?;
+        self.install(setup);
+        Ok(())
+    }
+
+    fn install(&self, setup: Setup) {
+        let mut db = self.db_mut();
+        for field in self.schema.objects.iter().flat_map(|o| &o.fields) {
+            field.set_access(Access::Full);
+        }
+        for (object, field, access) in &setup.restricted_fields {
+            self.schema.objects[*object].fields[*field].set_access(*access);
+        }
+        setup.prepare(&mut db);
+        *self.setup.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(setup);
+        // Metadata has a date of whole seconds; two changes within one must still differ.
+        let now = Utc::now().timestamp();
+        let _ = self
+            .metadata_at
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |at| Some(now.max(at + 1)));
+    }
+
+    /// When the org's metadata last changed.
+    pub fn metadata_modified(&self) -> DateTime<Utc> {
+        DateTime::from_timestamp(self.metadata_at.load(Ordering::SeqCst), 0).unwrap_or(self.started)
+    }
+
     /// Who writes now, under which settings.
     pub fn write_context(&self) -> WriteContext {
-        let rules = self.rules.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let now = Utc::now().timestamp();
+        let now = self.committed_at.fetch_max(now, Ordering::SeqCst).max(now);
         WriteContext {
             user: self.user_id.long(),
-            now: value::stamp(Utc::now()),
-            rules: Arc::clone(&rules),
+            now: value::stamp(DateTime::from_timestamp(now, 0).unwrap_or(self.started)),
+            setup: self.setup(),
             storage_bytes_max: self.storage_mb.load(Ordering::Relaxed) * 1024 * 1024,
             audit_fields: self.config.audit_fields,
+            allow_duplicates: false,
+            auto_assign: AutoAssign::Never,
+            depth: 0,
         }
     }
 
@@ -195,7 +258,15 @@ impl Org {
     /// Loads the data, listens on loopback, and serves until the handle is dropped. Runs on
     /// threads of its own, so it works from any runtime and from none.
     pub fn start(config: OrgConfig) -> Result<RunningOrg, StartError> {
-        let schema = Arc::new(Schema::builtin(&config.picklists)?);
+        let schema = Arc::new(Schema::build(&SchemaOptions {
+            describes: config.describes.as_deref().map_or_else(|| Ok(Vec::new()), describes)?,
+            picklists: config.picklists.clone(),
+            dependencies: config.dependent_picklists.clone(),
+            person_accounts: config.person_accounts,
+            multi_currency: config.multi_currency,
+            state_picklists: config.state_picklists,
+        })?);
+        let setup = Setup::compile(config.setup.clone(), &config.validation_rules, &schema)?;
         let mut db = Db::new(Arc::clone(&schema), config.flavour.pod());
         if let Some(dir) = &config.rows {
             rows::load(&mut db, dir, config.flavour)?;
@@ -255,10 +326,15 @@ impl Org {
             serial: AtomicU64::new(500_000),
             stopping: AtomicBool::new(false),
             ingest_slots: Arc::new(Semaphore::new(config.ingest_workers.max(1))),
-            rules: RwLock::new(Arc::new(config.validation_rules.clone())),
+            setup: RwLock::default(),
+            metadata_at: AtomicI64::new(Utc::now().timestamp()),
+            committed_at: AtomicI64::new(0),
             pubsub: bus.clone(),
             config,
         });
+        if !setup.is_empty() {
+            state.install(setup);
+        }
         if let Some(bus) = bus {
             state.records.on_commit(Box::new(move |db, changes| bus.capture(db, changes)));
         }
@@ -270,6 +346,22 @@ fn bind(port: u16) -> Result<std::net::TcpListener, StartError> {
     let listener = std::net::TcpListener::bind(("127.0.0.1", port)).map_err(StartError::Listen)?;
     listener.set_nonblocking(true).map_err(StartError::Listen)?;
     Ok(listener)
+}
+
+/// The describe documents of a directory, by file name.
+fn describes(dir: &std::path::Path) -> Result<Vec<(String, String)>, StartError> {
+    let mut files: Vec<PathBuf> = std::fs::read_dir(dir)
+        .and_then(|entries| entries.map(|e| e.map(|e| e.path())).collect())
+        .map_err(StartError::Describes)?;
+    files.retain(|p| p.extension().is_some_and(|e| e == "json"));
+    files.sort();
+    let read = |path: PathBuf| {
+        let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        std::fs::read_to_string(&path)
+            .map(|text| (name, text))
+            .map_err(StartError::Describes)
+    };
+    files.into_iter().map(read).collect()
 }
 
 fn serve(state: Arc<OrgState>, token: String, username: String) -> Result<RunningOrg, StartError> {

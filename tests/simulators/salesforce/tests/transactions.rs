@@ -53,9 +53,9 @@ fn a_failed_all_or_none_insert_takes_back_the_derived_amount() {
 fn a_failed_all_or_none_delete_takes_back_cascades_and_cleared_links() {
     let org = org(OrgConfig::default());
     let account = created(&org, "Account", json!({"Name": "A"}));
-    let case = created(&org, "Case", json!({"Subject": "S", "AccountId": account}));
+    let project = created(&org, "Project__c", json!({"Account__c": account}));
     let contact = created(&org, "Contact", json!({"LastName": "L", "AccountId": account}));
-    let counts = || ["Account", "Contact", "Case"].map(|o| org.count(o));
+    let counts = || ["Account", "Contact", "Project__c"].map(|o| org.count(o));
     let before = counts();
     let other = "001000000000001AAA";
     let path = v65(&format!("composite/sobjects?ids={account},{other}&allOrNone=true"));
@@ -63,9 +63,9 @@ fn a_failed_all_or_none_delete_takes_back_cascades_and_cleared_links() {
     assert_eq!(answer[0]["errors"][0]["statusCode"], "ALL_OR_NONE_OPERATION_ROLLED_BACK");
     assert_eq!(answer[1]["success"], false);
     assert_eq!(counts(), before);
-    for (object, id) in [("Case", &case), ("Contact", &contact)] {
-        let row = get(&org, &v65(&format!("sobjects/{object}/{id}?fields=AccountId"))).json();
-        assert_eq!(row["AccountId"], account.as_str(), "{object}");
+    for (object, id, link) in [("Project__c", &project, "Account__c"), ("Contact", &contact, "AccountId")] {
+        let row = get(&org, &v65(&format!("sobjects/{object}/{id}?fields={link}"))).json();
+        assert_eq!(row[link], account.as_str(), "{object}");
     }
     let path = v65(&format!("composite/sobjects?ids={account}&allOrNone=true"));
     assert_eq!(send(&org, "DELETE", &path, Value::Null).json()[0]["success"], true);

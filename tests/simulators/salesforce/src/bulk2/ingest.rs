@@ -212,7 +212,7 @@ fn create(call: &Call) -> Result<Response, ApiError> {
     };
     let external_id = if operation == Operation::Upsert {
         let wanted = body["externalIdFieldName"].as_str().unwrap_or_default();
-        let key = meta.field(wanted).filter(|f| *f == 0 || meta.fields[*f].is_key()).ok_or_else(|| {
+        let key = meta.visible(wanted).filter(|f| *f == 0 || meta.fields[*f].is_key()).ok_or_else(|| {
             ApiError::bad(
                 "INVALIDJOB",
                 format!(

@@ -13,6 +13,7 @@ use crate::org::OrgState;
 use crate::pubsub::origin;
 use crate::store::db::Db;
 use crate::store::id::Id;
+use crate::store::rules::assignment::AutoAssign;
 use crate::store::rules::{self, Column, Input, Scratch};
 use crate::store::value::RowError;
 
@@ -249,7 +250,10 @@ impl Work<'_> {
         errors: &mut Vec<Box<str>>,
         scratch: &mut Scratch,
     ) {
-        let context = self.org.write_context();
+        let mut context = self.org.write_context();
+        if let Some(rule) = &self.job.assignment_rule {
+            context.auto_assign = AutoAssign::Rule(rule.clone());
+        }
         let mut seen: HashMap<Vec<u8>, usize> = HashMap::new();
         if let (Operation::Upsert, Some(key)) = (self.job.operation, self.key) {
             for row in rows {

@@ -141,7 +141,7 @@ fn save_one(
         return Ok(saved(&db.tables[object].id(index).text(), None));
     };
     let key = meta
-        .field(key_name)
+        .visible(key_name)
         .filter(|f| *f == 0 || meta.fields[*f].is_key())
         .ok_or_else(|| RowError::new("INVALID_FIELD", format!("{key_name} is not an external id of {}", meta.name), &[]))?;
     let value = map.iter().find(|(k, _)| k.eq_ignore_ascii_case(key_name)).map(|(_, v)| v);

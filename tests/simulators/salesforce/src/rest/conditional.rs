@@ -37,9 +37,9 @@ fn http_date(at: i64) -> String {
     at.format("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }
 
-/// An answer about the org's metadata, which changed last when the org started.
+/// An answer about the org's metadata, which changes when the org is set up anew.
 pub fn cached(call: &Call, body: impl FnOnce() -> Value) -> Result<Response, ApiError> {
-    let modified = call.org.started.timestamp();
+    let modified = call.org.metadata_modified().timestamp();
     let tag = format!("\"{modified:08x}\"");
     // A tag is the more exact of the two.
     let fresh = lists(call, header::IF_NONE_MATCH, &tag)

@@ -10,6 +10,7 @@ use crate::soql::plan::{Bound, Leaf};
 use crate::store::db::{Db, Life};
 use crate::store::id::Id;
 use crate::store::rules::{self, Column, Input, Scratch};
+use crate::store::setup::PermissionDoc;
 use crate::store::value::RowError;
 use crate::web::http::{Call, ok, saved};
 use crate::web::reply::{ApiError, empty, json_reply, raw_reply, set_header};
@@ -49,6 +50,9 @@ fn describe(call: &Call, index: usize) -> Value {
     let schema = &call.org.schema;
     let mut out = schema.describe(index, &call.version);
     let name = &schema.objects[index].name;
+    let setup = call.org.setup();
+    let setup = setup.object(index);
+    let default = setup.and_then(|s| s.default_record_type.as_deref());
     let mut infos = Vec::new();
     if schema.objects[index].field("RecordTypeId").is_some() {
         let db = call.org.db();
@@ -72,13 +76,22 @@ fn describe(call: &Call, index: usize) -> Value {
                     &text("Name"),
                     active,
                     false,
-                    infos.is_empty(),
+                    default.map_or(infos.is_empty(), |d| d == text("DeveloperName")),
                 ));
             }
         }
         infos.push(entry("012000000000000AAA".into(), "Master", "Master", true, true, infos.is_empty()));
     }
     out.insert("recordTypeInfos".into(), infos.into());
+    for (key, wanted) in [
+        ("createable", PermissionDoc::Create),
+        ("updateable", PermissionDoc::Edit),
+        ("deletable", PermissionDoc::Delete),
+    ] {
+        if setup.is_some_and(|s| !s.permits(wanted)) {
+            out.insert(key.into(), false.into());
+        }
+    }
     Value::Object(out)
 }
 
@@ -142,7 +155,7 @@ pub fn write(
         .iter()
         .map(|(column, text)| (column.clone(), text.as_ref().map_or(Input::Null, |t| Input::Text(t.as_bytes()))))
         .collect();
-    let context = call.org.write_context();
+    let context = call.write_context();
     let index = rules::write(db, &context, object, existing, &inputs, scratch)?;
     call.org.faults.wrote(1);
     Ok(index)
@@ -193,13 +206,16 @@ pub fn plain_column(db: &Db, object: usize, field: usize) -> Bound {
 pub fn columns(db: &Db, object: usize, fields: Option<&[String]>) -> Result<Vec<Bound>, ApiError> {
     let meta = &db.schema.objects[object];
     let Some(fields) = fields else {
-        return Ok((0..meta.fields.len()).map(|f| plain_column(db, object, f)).collect());
+        return Ok((0..meta.fields.len())
+            .filter(|f| !meta.fields[*f].is_hidden())
+            .map(|f| plain_column(db, object, f))
+            .collect());
     };
     fields
         .iter()
         .map(|name| {
             let field = meta
-                .field(name.trim())
+                .visible(name.trim())
                 .ok_or_else(|| ApiError::bad("INVALID_FIELD", format!("No such column '{name}' on sobject of type {}", meta.name)))?;
             Ok(plain_column(db, object, field))
         })
@@ -282,7 +298,7 @@ fn by_key(call: &Call, method: &Method, object: usize, field: &str, value: &str)
         ApiError::new(404, "NOT_FOUND", message)
     };
     let key = meta
-        .field(field)
+        .visible(field)
         .filter(|f| *f == 0 || meta.fields[*f].is_key())
         .ok_or_else(no_key)?;
     let mut db = call.org.db_mut();

@@ -136,6 +136,8 @@ fn field_line(object: &str, line: &str) -> Result<Map<String, Value>, String> {
             "namefield",
             "restricted",
             "cascade",
+            "restrict",
+            "casesensitive",
         ];
         if !known.contains(flag) && !flag.starts_with("rel=") {
             return Err(format!("unknown flag {flag}"));
@@ -193,7 +195,7 @@ fn field_line(object: &str, line: &str) -> Result<Map<String, Value>, String> {
     let entry = json!({
         "aggregatable": filterable && !boolean, "aiPredictionField": false, "autoNumber": false,
         "byteLength": byte_length, "calculated": false, "calculatedFormula": null,
-        "cascadeDelete": has("cascade"), "caseSensitive": false, "compoundFieldName": null,
+        "cascadeDelete": has("cascade"), "caseSensitive": has("casesensitive"), "compoundFieldName": null,
         "controllerName": null, "createable": writable, "custom": custom,
         "defaultValue": default_value, "defaultValueFormula": null,
         "defaultedOnCreate": has("defaulted") || boolean, "dependentPicklist": false,
@@ -212,7 +214,7 @@ fn field_line(object: &str, line: &str) -> Result<Map<String, Value>, String> {
         "queryByDistance": false, "referenceTargetField": null, "referenceTo": targets,
         "relationshipName": relationship,
         "relationshipOrder": if has("cascade") { json!(0) } else { Value::Null },
-        "restrictedDelete": false, "restrictedPicklist": has("restricted"), "scale": scale,
+        "restrictedDelete": has("restrict"), "restrictedPicklist": has("restricted"), "scale": scale,
         "searchPrefilterable": kind == "reference", "soapType": soap,
         "sortable": filterable && kind != "multipicklist", "type": kind,
         "unique": has("unique"), "updateable": writable && !has("createonly"),

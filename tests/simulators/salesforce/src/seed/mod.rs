@@ -185,6 +185,37 @@ pub fn setup(db: &mut Db, flavour: Flavour, domain: &str) -> (Id, Id) {
     (org, user)
 }
 
+/// The record an assignment rule is; made once, then only its activity changes.
+pub fn assignment_rule(db: &mut Db, object: usize, name: &str, active: bool) {
+    let schema = std::sync::Arc::clone(&db.schema);
+    let Some(rules) = schema.object("AssignmentRule") else { return };
+    let meta = &schema.objects[rules];
+    let of = schema.objects[object].name.as_str();
+    let cell = |row: &crate::store::row::Row, field: &str| {
+        let value = meta.field(field).and_then(|f| row.get(f));
+        String::from_utf8_lossy(value.unwrap_or_default()).into_owned()
+    };
+    let table = &db.tables[rules];
+    let known = table
+        .scan(false)
+        .find(|i| cell(table.row(*i), "Name") == name && cell(table.row(*i), "SobjectType") == of);
+    let flag = if active { "true" } else { "" };
+    match known {
+        Some(index) => {
+            let mut draft = Draft::default();
+            draft.load(table.row(index), meta.fields.len());
+            if let Some(field) = meta.field("Active") {
+                draft.set(field, flag.as_bytes());
+            }
+            db.tables[rules].replace(index, draft.finish());
+        }
+        None => {
+            let user = db.table("User").id(0).long();
+            Loader::new(db, user).insert("AssignmentRule", &[("Name", name), ("SobjectType", of), ("Active", flag)]);
+        }
+    }
+}
+
 fn users(loader: &mut Loader<'_>, flavour: Flavour, domain: &str) {
     let profile = loader.db.table("Profile").id(0).text();
     for (i, (first, last, department)) in PEOPLE.iter().enumerate() {

@@ -245,7 +245,7 @@ impl Binder<'_> {
             }
             let list: Vec<(usize, usize)> = objects
                 .iter()
-                .filter_map(|o| schema.objects[*o].field(last).map(|f| (*o, f)))
+                .filter_map(|o| schema.objects[*o].visible(last).map(|f| (*o, f)))
                 .collect();
             let Some((object, field)) = list.first().copied() else {
                 return Err(self.no_column(path, last, objects[0]));
@@ -261,7 +261,7 @@ impl Binder<'_> {
         }
         let object = objects[0];
         let field = schema.objects[object]
-            .field(last)
+            .visible(last)
             .ok_or_else(|| self.no_column(path, last, object))?;
         let spec = &schema.objects[object].fields[field];
         name.push_str(&spec.name);
@@ -303,7 +303,7 @@ impl Binder<'_> {
         }
         let meta = &self.db.schema.objects[self.object];
         for (field, spec) in meta.fields.iter().enumerate() {
-            if custom.is_none_or(|c| c == spec.name.ends_with("__c")) {
+            if !spec.is_hidden() && custom.is_none_or(|c| c == spec.name.ends_with("__c")) {
                 out.push(Bound {
                     name: spec.name.clone(),
                     hops: Vec::new(),

@@ -398,13 +398,12 @@ impl Db {
         &self.tables[index]
     }
 
-    /// Data storage the org counts, in bytes (2 KB per business record).
+    /// Data storage the org counts, in bytes.
     pub fn storage_bytes(&self) -> u64 {
         self.tables
             .iter()
             .zip(&self.schema.objects)
-            .filter(|(_, o)| !o.setup)
-            .map(|(t, _)| t.live as u64 * 2048)
+            .map(|(t, o)| t.live as u64 * o.storage_bytes)
             .sum()
     }
 }

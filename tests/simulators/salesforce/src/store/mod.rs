@@ -2,9 +2,11 @@
 
 pub mod db;
 pub mod derive;
+pub mod formula;
 pub mod id;
 pub mod journal;
 pub mod row;
 pub mod rules;
+pub mod setup;
 pub mod shared;
 pub mod value;

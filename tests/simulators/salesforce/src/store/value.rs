@@ -12,6 +12,8 @@ pub struct RowError {
     pub code: &'static str,
     pub message: String,
     pub fields: Vec<String>,
+    /// More that single-record answers show: a `duplicateResult`.
+    pub detail: Option<Box<serde_json::Value>>,
 }
 
 impl RowError {
@@ -20,6 +22,7 @@ impl RowError {
             code,
             message: message.into(),
             fields: fields.iter().map(|f| (*f).to_owned()).collect(),
+            detail: None,
         }
     }
 

@@ -1,6 +1,5 @@
 //! `/__sim`: control of the simulator itself. Not part of the org's API; needs no session.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use axum::response::Response;
@@ -9,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::store::id::Id;
 use crate::store::row::Draft;
-use crate::store::rules::ValidationRule;
+use crate::store::setup::SetupDoc;
 use crate::web::faults::Fault;
 use crate::web::http::Call;
 use crate::web::reply::{ApiError, json_reply};
@@ -81,14 +80,15 @@ fn route(call: &Call) -> Result<Value, ApiError> {
             Ok(json!({"ok": true}))
         }
         (&Method::POST, ["validation-rules"]) => {
-            let body = call.json()?;
-            let mut rules = Vec::new();
-            for text in body.as_array().into_iter().flatten().filter_map(Value::as_str) {
-                let rule = ValidationRule::parse(text).ok_or_else(|| ApiError::bad("BAD_RULE", text))?;
-                rules.push(rule);
-            }
-            *org.rules.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(rules);
-            Ok(json!({"ok": true}))
+            let rules = serde_json::from_value(call.json()?).map_err(|e| ApiError::bad("BAD_RULE", e.to_string()))?;
+            let mut document = org.setup().document.clone();
+            document.validation_rules = rules;
+            set_up(call, document)
+        }
+        (&Method::GET, ["setup"]) => Ok(json!(org.setup().document)),
+        (&Method::POST, ["setup"]) => {
+            let document = serde_json::from_slice(&call.body).map_err(|e| ApiError::bad("BAD_SETUP", e.to_string()))?;
+            set_up(call, document)
         }
         (&Method::GET, ["counts"]) => {
             let db = org.db();
@@ -111,6 +111,11 @@ fn route(call: &Call) -> Result<Value, ApiError> {
         (_, ["pubsub", rest @ ..]) => crate::pubsub::control::handle(call, rest),
         _ => Err(ApiError::not_found()),
     }
+}
+
+fn set_up(call: &Call, document: SetupDoc) -> Result<Value, ApiError> {
+    call.org.set_up(document).map_err(|e| ApiError::bad("BAD_SETUP", e.to_string()))?;
+    Ok(json!({"ok": true}))
 }
 
 fn number(body: &Value, key: &str) -> Result<u64, ApiError> {

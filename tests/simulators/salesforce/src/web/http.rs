@@ -19,6 +19,8 @@ use crate::bulk2;
 use crate::org::OrgState;
 use crate::pubsub::origin;
 use crate::rest::{composite, discovery, query, records};
+use crate::store::rules::WriteContext;
+use crate::store::rules::assignment::AutoAssign;
 use crate::web::admin;
 use crate::web::faults::FaultKind;
 use crate::web::listener::Peer;
@@ -53,6 +55,23 @@ impl Call {
     /// A path below the versioned root.
     pub fn path(&self, tail: &str) -> String {
         format!("/services/data/{}/{tail}", self.version)
+    }
+
+    /// Who writes now, and what the request's headers say about duplicates and assignment.
+    pub fn write_context(&self) -> WriteContext {
+        let text = |name: &str| self.headers.get(name).and_then(|v| v.to_str().ok()).map(str::trim);
+        let mut context = self.org.write_context();
+        let duplicates = text("sforce-duplicate-rule-header").unwrap_or_default();
+        context.allow_duplicates = duplicates
+            .split([',', ';'])
+            .filter_map(|part| part.split_once('='))
+            .any(|(key, value)| key.trim().eq_ignore_ascii_case("allowSave") && value.trim().eq_ignore_ascii_case("true"));
+        context.auto_assign = match text("sforce-auto-assign") {
+            Some(no) if no.eq_ignore_ascii_case("false") => AutoAssign::Never,
+            Some(id) if !id.is_empty() && !id.eq_ignore_ascii_case("true") => AutoAssign::Rule(id.to_owned()),
+            _ => AutoAssign::Active,
+        };
+        context
     }
 
     pub fn accepts_gzip(&self) -> bool {

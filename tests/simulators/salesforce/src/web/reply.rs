@@ -23,6 +23,7 @@ pub struct ApiError {
     pub code: String,
     pub message: String,
     pub fields: Option<Vec<String>>,
+    pub duplicate_result: Option<Box<Value>>,
 }
 
 impl ApiError {
@@ -32,6 +33,7 @@ impl ApiError {
             code: code.into(),
             message: message.into(),
             fields: None,
+            duplicate_result: None,
         }
     }
 
@@ -53,6 +55,9 @@ impl ApiError {
         if let Some(fields) = &self.fields {
             error["fields"] = json!(fields);
         }
+        if let Some(result) = &self.duplicate_result {
+            error["duplicateResult"] = (**result).clone();
+        }
         json_reply(self.status.as_u16(), &json!([error]))
     }
 }
@@ -67,10 +72,12 @@ impl From<RowError> for ApiError {
     fn from(error: RowError) -> Self {
         let status = match error.code {
             "ENTITY_IS_DELETED" | "NOT_FOUND" => 404,
+            "INSUFFICIENT_ACCESS_OR_READONLY" => 403,
             _ => 400,
         };
         Self {
             fields: Some(error.fields),
+            duplicate_result: error.detail,
             ..Self::new(status, error.code, error.message)
         }
     }

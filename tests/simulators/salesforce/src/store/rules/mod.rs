@@ -1,30 +1,57 @@
 //! Writing one record: every rule the service applies to a row, the server-derived
 //! fields, and the commit. A row is either written whole or not at all.
 
+pub mod assignment;
 mod delete;
+pub mod duplicates;
+pub mod picklists;
 mod references;
+pub mod triggers;
 mod unique;
 mod validation;
 
 use std::sync::Arc;
 
-use crate::schema::{FieldType, Object, Schema};
+use crate::schema::{Access, FieldType, Object, Schema};
 use crate::store::db::Db;
 use crate::store::derive;
-use crate::store::row::Draft;
+use crate::store::formula::Scope;
+use crate::store::row::{Draft, Row};
+use crate::store::setup::{ObjectSetup, PermissionDoc, Setup};
 use crate::store::value::{self, RowError, STAMP};
+
+use assignment::AutoAssign;
+use triggers::Event;
 
 pub use delete::{delete, sweep};
 pub use validation::ValidationRule;
 
 /// Who writes, when, and under which org settings.
+#[derive(Clone)]
 pub struct WriteContext {
     pub user: [u8; 18],
     pub now: [u8; STAMP],
-    pub rules: Arc<Vec<ValidationRule>>,
+    pub setup: Arc<Setup>,
     pub storage_bytes_max: u64,
     /// Org setting "Set Audit Fields upon Record Creation" is on for the writer.
     pub audit_fields: bool,
+    /// The caller insists on rows a duplicate rule merely warns of.
+    pub allow_duplicates: bool,
+    pub auto_assign: AutoAssign,
+    /// How many triggers led here.
+    pub depth: u8,
+}
+
+impl WriteContext {
+    /// The context of what a trigger writes.
+    pub(super) fn nested(&self) -> Self {
+        Self {
+            depth: self.depth + 1,
+            auto_assign: AutoAssign::Never,
+            allow_duplicates: true,
+            ..self.clone()
+        }
+    }
 }
 
 /// Where an input column goes.
@@ -54,7 +81,7 @@ impl Column {
     /// Resolves a column name of an input file or JSON body; `None` when unknown.
     pub fn resolve(schema: &Schema, object: usize, name: &str) -> Option<Self> {
         let target = &schema.objects[object];
-        if let Some(field) = target.field(name) {
+        if let Some(field) = target.visible(name) {
             return Some(if field == 0 { Self::Id } else { Self::Field(field) });
         }
         // `Rel.Key`, or `Type:Rel.Key` which is mandatory on polymorphic references only.
@@ -73,7 +100,7 @@ impl Column {
             None if target.fields[field].reference_to.len() == 1 => *targets.first()?,
             _ => return None,
         };
-        let key = schema.objects[parent].field(key)?;
+        let key = schema.objects[parent].visible(key)?;
         (schema.objects[parent].fields[key].is_key() || key == 0).then_some(Self::Parent {
             field,
             object: parent,
@@ -104,6 +131,10 @@ pub fn write(
     let schema = Arc::clone(&db.schema);
     let meta = &schema.objects[object];
     let insert = existing.is_none();
+    let setup = context.setup.object(object);
+    if let Some(setup) = setup {
+        permitted(setup, if insert { PermissionDoc::Create } else { PermissionDoc::Edit })?;
+    }
     match existing {
         None => scratch.draft.reset(meta.fields.len()),
         Some(index) => scratch.draft.load(db.tables[object].row(index), meta.fields.len()),
@@ -111,26 +142,104 @@ pub fn write(
     scratch.given.clear();
     scratch.given.resize(meta.fields.len(), false);
     apply_cells(db, context, meta, insert, cells, scratch)?;
-    let draft = &mut scratch.draft;
+    let stored = setup.and_then(|_| existing.map(|index| db.tables[object].row(index).clone()));
+    let (draft, given) = (&mut scratch.draft, &mut scratch.given);
     if insert {
-        defaults(meta, context, draft, &scratch.given);
+        defaults(meta, context, draft, given);
     }
-    required(meta, insert, draft, &scratch.given)?;
-    references::references(db, meta, draft, &scratch.given)?;
-    derive::before_write(db, object, meta, draft, &scratch.given, insert, context)?;
-    for rule in context.rules.iter().filter(|r| r.object.eq_ignore_ascii_case(&meta.name)) {
-        if let Some(field) = meta.field(&rule.field)
-            && rule.holds(draft.get(field))
-        {
-            let name = meta.fields[field].name.as_str();
-            return Err(RowError::new("FIELD_CUSTOM_VALIDATION_EXCEPTION", &rule.message, &[name]));
+    if let Some(setup) = setup {
+        prepare(setup, db, context, meta, stored.as_ref(), draft, given)?;
+    }
+    required(meta, insert, draft, given)?;
+    references::references(db, meta, draft, given)?;
+    if !meta.dependents.is_empty() {
+        picklists::by_controller(meta, draft, given)?;
+    }
+    derive::before_write(db, object, meta, draft, given, insert, context)?;
+    if let Some(setup) = setup {
+        picklists::by_record_type(setup, db, meta, draft, given)?;
+        let scope = Scope {
+            meta,
+            draft,
+            before: stored.as_ref(),
+            now: &context.now,
+        };
+        for rule in &setup.validation {
+            rule.check(&scope)?;
         }
     }
-    unique::unique(db, object, meta, existing, draft, &scratch.given)?;
-    if insert && !meta.setup && db.storage_bytes() + 2048 > context.storage_bytes_max {
+    unique::unique(db, object, meta, existing, draft, given)?;
+    let warned = |rule: &&duplicates::DuplicateRule| rule.blocks || !context.allow_duplicates;
+    for rule in setup.into_iter().flat_map(|s| &s.duplicates).filter(warned) {
+        rule.check(db, object, meta, existing, draft, given)?;
+    }
+    if insert && meta.storage_bytes > 0 && db.storage_bytes() + meta.storage_bytes > context.storage_bytes_max {
         return Err(RowError::new("STORAGE_LIMIT_EXCEEDED", "storage limit exceeded", &[]));
     }
-    Ok(commit(db, context, object, meta, existing, draft, &scratch.given))
+    let event = if insert { Event::AfterInsert } else { Event::AfterUpdate };
+    let Some(setup) = setup.filter(|s| triggers::listens(s, event)) else {
+        return Ok(commit(db, context, object, meta, existing, draft, given));
+    };
+    let savepoint = db.begin();
+    let index = commit(db, context, object, meta, existing, draft, given);
+    match triggers::after(setup, event, db, context, object, index, stored.as_ref()) {
+        Ok(()) => {
+            db.commit(savepoint);
+            Ok(index)
+        }
+        Err(error) => {
+            db.roll_back(savepoint);
+            Err(error)
+        }
+    }
+}
+
+fn permitted(setup: &ObjectSetup, wanted: PermissionDoc) -> Result<(), RowError> {
+    if setup.permits(wanted) {
+        return Ok(());
+    }
+    Err(RowError::new(
+        "INSUFFICIENT_ACCESS_OR_READONLY",
+        "insufficient access rights on object id",
+        &[],
+    ))
+}
+
+/// What happens to a row before the rules judge it: record type defaults, before triggers,
+/// assignment.
+fn prepare(
+    setup: &ObjectSetup,
+    db: &Db,
+    context: &WriteContext,
+    meta: &Object,
+    stored: Option<&Row>,
+    draft: &mut Draft,
+    given: &mut [bool],
+) -> Result<(), RowError> {
+    let event = if stored.is_none() {
+        Event::BeforeInsert
+    } else {
+        Event::BeforeUpdate
+    };
+    if stored.is_none() {
+        picklists::defaults(setup, db, meta, draft, given);
+    }
+    triggers::before(setup, event, context, meta, stored, draft, given)?;
+    if setup.assignment.is_empty() || context.auto_assign == AutoAssign::Never {
+        return Ok(());
+    }
+    let scope = Scope {
+        meta,
+        draft,
+        before: stored,
+        now: &context.now,
+    };
+    let owner = assignment::owner(setup, &context.auto_assign, db, &scope)?;
+    if let (Some(owner), Some(field)) = (owner, meta.field("OwnerId")) {
+        draft.set(field, &owner.long());
+        given[field] = true;
+    }
+    Ok(())
 }
 
 fn apply_cells(
@@ -155,7 +264,9 @@ fn apply_cells(
             Input::Text(raw) => Some(*raw),
         };
         let spec = &meta.fields[field];
-        let writable = if insert {
+        let writable = if spec.access() != Access::Full {
+            false
+        } else if insert {
             spec.createable || (context.audit_fields && !meta.setup && AUDIT.contains(&spec.name.as_str()))
         } else {
             spec.updateable

@@ -1,57 +1,72 @@
-//! Validation rules as configuration: rows for which a rule holds are refused.
+//! Validation rules as configuration: rows for which a rule's formula holds are refused.
 
-/// A configured validation rule: the row is refused when the comparison holds.
+use crate::schema::Object;
+use crate::store::formula::{Formula, FormulaError, Scope};
+use crate::store::value::RowError;
+
+/// A rule: `Object: formula [=> message]`, where a message may begin with `[Field]` to say where
+/// the error shows.
 #[derive(Debug, Clone)]
 pub struct ValidationRule {
     pub object: String,
-    pub field: String,
-    pub operator: String,
-    pub operand: String,
     pub message: String,
+    condition: Formula,
+    location: Option<String>,
+    shown: Vec<String>,
 }
 
 impl ValidationRule {
-    /// Parses `Object: Field < value` with an optional `=> message`.
-    pub fn parse(text: &str) -> Option<Self> {
+    /// Parses a rule; [`ValidationRule::bind`] it to its object before use.
+    pub fn parse(text: &str) -> Result<Self, FormulaError> {
         let (body, message) = match text.split_once("=>") {
-            Some((body, message)) => (body, Some(message.trim().to_owned())),
+            Some((body, message)) => (body, Some(message.trim())),
             None => (text, None),
         };
-        let (object, rest) = body.split_once(':')?;
-        let mut words = rest.trim().splitn(3, ' ');
-        let (field, operator) = (words.next()?, words.next()?);
-        let operand = words.next().unwrap_or_default().trim().trim_matches('\'');
-        if !["<", "<=", ">", ">=", "=", "!="].contains(&operator) {
-            return None;
-        }
-        Some(Self {
+        let (object, formula) = body.split_once(':').ok_or_else(|| FormulaError {
+            text: text.into(),
+            column: 1,
+            reason: "a rule reads Object: formula => message".into(),
+        })?;
+        let (location, message) = match message.and_then(|m| m.strip_prefix('[')?.split_once(']')) {
+            Some((field, rest)) => (Some(field.trim().to_owned()), Some(rest.trim())),
+            None => (None, message),
+        };
+        let formula = formula.trim();
+        Ok(Self {
             object: object.trim().into(),
-            field: field.into(),
-            operator: operator.into(),
-            operand: operand.into(),
-            message: message.unwrap_or_else(|| format!("{field} must not be {operator} {operand}")),
+            message: message.map_or_else(|| format!("refused by the rule {formula}"), str::to_owned),
+            condition: Formula::parse(formula)?,
+            location,
+            shown: Vec::new(),
         })
     }
 
-    pub(super) fn holds(&self, value: Option<&[u8]>) -> bool {
-        let text = value.map(String::from_utf8_lossy).unwrap_or_default();
-        if self.operand.is_empty() || self.operand == "null" {
-            return text.is_empty() == (self.operator == "=");
-        }
-        if text.is_empty() {
-            return false;
-        }
-        let order = match (text.parse::<f64>(), self.operand.parse::<f64>()) {
-            (Ok(a), Ok(b)) => a.partial_cmp(&b),
-            _ => Some(text.as_ref().cmp(self.operand.as_str())),
+    /// Looks the fields up. The error shows at the named field, or at the only one the formula uses.
+    pub fn bind(&mut self, object: &Object) -> Result<(), FormulaError> {
+        self.condition.bind(object)?;
+        self.shown = match &self.location {
+            Some(name) => {
+                let field = object.field(name).ok_or_else(|| FormulaError {
+                    text: self.message.clone(),
+                    column: 1,
+                    reason: format!("{} has no field {name}", object.name),
+                })?;
+                vec![object.fields[field].name.clone()]
+            }
+            None => match self.condition.fields().as_slice() {
+                [one] => vec![object.fields[*one].name.clone()],
+                _ => Vec::new(),
+            },
         };
-        order.is_some_and(|order| match self.operator.as_str() {
-            "<" => order.is_lt(),
-            "<=" => order.is_le(),
-            ">" => order.is_gt(),
-            ">=" => order.is_ge(),
-            "=" => order.is_eq(),
-            _ => order.is_ne(),
-        })
+        Ok(())
+    }
+
+    /// Refuses the row when the formula holds.
+    pub(super) fn check(&self, scope: &Scope<'_>) -> Result<(), RowError> {
+        if !self.condition.holds(scope) {
+            return Ok(());
+        }
+        let shown: Vec<&str> = self.shown.iter().map(String::as_str).collect();
+        Err(RowError::new("FIELD_CUSTOM_VALIDATION_EXCEPTION", &self.message, &shown))
     }
 }
