@@ -127,7 +127,8 @@ impl Client {
         subscription.answer().await.unwrap_err()
     }
 
-    pub async fn decode(&mut self, event: &ConsumerEvent) -> Change {
+    /// An event's datum under its own schema.
+    async fn datum(&mut self, event: &ConsumerEvent) -> (String, Avro) {
         let inner = event.event.clone().unwrap();
         if !self.schemas.contains_key(&inner.schema_id) {
             let json = self.schema(&inner.schema_id).await.unwrap();
@@ -138,6 +139,12 @@ impl Client {
         let mut rest = &inner.payload[..];
         let value = GenericDatumReader::builder(schema).build().unwrap().read_value(&mut rest).unwrap();
         assert!(rest.is_empty(), "{} bytes are left", rest.len());
+        (inner.schema_id, value)
+    }
+
+    pub async fn decode(&mut self, event: &ConsumerEvent) -> Change {
+        let (schema_id, value) = self.datum(event).await;
+        let schema = &self.schemas[&schema_id];
         let Avro::Record(mut record) = value else { panic!("no record") };
         let names: Vec<String> = record.iter().map(|(n, _)| n.clone()).collect();
         let parts: Vec<Vec<String>> = record.iter().map(|(n, _)| part_names(schema, n)).collect();
@@ -146,12 +153,23 @@ impl Client {
             .map(|b| (b.to_owned(), expand(&header[b], &names, &parts)))
             .into();
         Change {
-            schema_id: inner.schema_id,
+            schema_id,
             replay_id: event.replay_id.clone(),
             header,
             body: record.into_iter().map(|(n, v)| (n, plain(v))).collect(),
             fields,
         }
+    }
+
+    /// The next `count` events that have no header, as plain records.
+    pub async fn take_plain(&mut self, subscription: &mut Subscription, count: usize) -> Vec<Value> {
+        let mut out = Vec::new();
+        while out.len() < count {
+            for event in subscription.answer().await.unwrap().events {
+                out.push(plain(self.datum(&event).await.1));
+            }
+        }
+        out
     }
 
     /// The next `count` events of a subscription that has asked for them.
