@@ -13,7 +13,7 @@ use crate::bulk2::ingest::IngestJob;
 use crate::bulk2::query::QueryJob;
 use crate::pubsub::bus::BusError;
 use crate::pubsub::{self, PubSub, PubSubConfig};
-use crate::rest::query::Cursor;
+use crate::rest::cursor::Cursors;
 use crate::schema::{Access, DependencyOverride, PicklistOverride, Schema, SchemaError, SchemaOptions};
 use crate::seed::generate;
 use crate::seed::rows;
@@ -153,7 +153,7 @@ pub struct OrgState {
     pub url: OnceLock<String>,
     query_jobs: Mutex<HashMap<Id, Arc<QueryJob>>>,
     ingest_jobs: Mutex<HashMap<Id, Arc<IngestJob>>>,
-    cursors: Mutex<HashMap<String, Arc<Cursor>>>,
+    pub cursors: Cursors,
     serial: AtomicU64,
     pub stopping: AtomicBool,
     pub ingest_slots: Arc<Semaphore>,
@@ -182,10 +182,6 @@ impl OrgState {
 
     pub fn ingest_jobs(&self) -> MutexGuard<'_, HashMap<Id, Arc<IngestJob>>> {
         self.ingest_jobs.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    pub fn cursors(&self) -> MutexGuard<'_, HashMap<String, Arc<Cursor>>> {
-        self.cursors.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// A fresh id for a job or cursor.
@@ -322,7 +318,7 @@ impl Org {
             url: OnceLock::new(),
             query_jobs: Mutex::default(),
             ingest_jobs: Mutex::default(),
-            cursors: Mutex::default(),
+            cursors: Cursors::new(config.query_page_rows),
             serial: AtomicU64::new(500_000),
             stopping: AtomicBool::new(false),
             ingest_slots: Arc::new(Semaphore::new(config.ingest_workers.max(1))),

@@ -14,7 +14,8 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::schema::FieldType;
-use crate::soql::plan::{Bound, Leaf, Plan, Surface, bind};
+use crate::soql::expr::RowCells;
+use crate::soql::plan::{Bound, Column, Expr, Plan, Surface, Viewer, bind};
 use crate::soql::{parser, run};
 use crate::store::db::Db;
 use crate::store::id::Id;
@@ -180,7 +181,13 @@ fn create(call: &Call) -> Result<Response, ApiError> {
     let statement = parser::parse(&query)?;
     let started = Instant::now();
     let db = call.org.db();
-    let (plan, rows, error) = match bind(&db, &query, &statement, Surface::Bulk) {
+    let (plan, rows, error) = match bind(
+        &db,
+        &query,
+        &statement,
+        Surface::Bulk,
+        &Viewer::of(&db, call.org.user_id, &call.version),
+    ) {
         Ok(plan) => {
             let table = &db.tables[plan.object];
             let found = run::rows(&db, &plan, operation == "queryAll");
@@ -327,10 +334,10 @@ fn results(call: &Call, job: &Arc<QueryJob>) -> Result<Response, ApiError> {
             header(out, &plan.columns, held.delimiter, held.crlf);
             first = false;
         }
-        let follows = plan.columns.iter().any(|c| !c.hops.is_empty());
+        let follows = plan.columns.iter().any(|c| c.root_field().is_none());
         let db = follows.then(|| org.db());
         while at < end && out.len() < PIECE_BYTES {
-            line(out, db.as_deref(), &plan.columns, &held.rows[at], held.delimiter, held.crlf);
+            line(out, db.as_deref(), plan, &held.rows[at], held.delimiter, held.crlf);
             at += 1;
         }
         at < end
@@ -349,7 +356,7 @@ fn end_line(out: &mut Vec<u8>, crlf: bool) {
     out.extend_from_slice(if crlf { b"\r\n" } else { b"\n" });
 }
 
-fn header(out: &mut Vec<u8>, columns: &[Bound], delimiter: u8, crlf: bool) {
+fn header(out: &mut Vec<u8>, columns: &[Column], delimiter: u8, crlf: bool) {
     for (i, column) in columns.iter().enumerate() {
         if i > 0 {
             out.push(delimiter);
@@ -372,54 +379,59 @@ pub fn quoted(out: &mut Vec<u8>, text: &[u8]) {
     out.push(b'"');
 }
 
-fn line(out: &mut Vec<u8>, db: Option<&Db>, columns: &[Bound], row: &Row, delimiter: u8, crlf: bool) {
-    for (i, column) in columns.iter().enumerate() {
+fn line(out: &mut Vec<u8>, db: Option<&Db>, plan: &Plan, row: &Row, delimiter: u8, crlf: bool) {
+    for (i, column) in plan.columns.iter().enumerate() {
         if i > 0 {
             out.push(delimiter);
         }
-        let value = match (&column.leaf, db) {
-            (Leaf::Field { field, .. }, _) if column.hops.is_empty() => row.get(*field),
-            (_, Some(db)) => column.value(db, row),
-            _ => None,
-        };
-        match (column.kind, value) {
-            (FieldType::Boolean, value) => {
-                let root_missing = !column.hops.is_empty() && value.is_none() && db.is_some_and(|db| row_lacks_parent(db, row, column));
-                out.extend_from_slice(if root_missing {
-                    b"\"\""
-                } else if value == Some(b"true") {
-                    b"\"true\""
-                } else {
-                    b"\"false\""
-                });
+        let Some(expr) = column.expr() else { continue };
+        match (expr.root_field(), db) {
+            (Some(field), _) => cell(out, expr.kind(), row.get(field)),
+            (None, Some(db)) => {
+                let object = plan.object;
+                let cells = RowCells { db, object, row };
+                match expr {
+                    Expr::Path(path) if path.kind == FieldType::Boolean && lacks_parent(db, row, path) => {
+                        out.extend_from_slice(b"\"\"");
+                    }
+                    _ => cell(out, expr.kind(), expr.value(&cells).as_deref()),
+                }
             }
-            (_, None) => out.extend_from_slice(b"\"\""),
-            (
-                FieldType::Text
-                | FieldType::LongText
-                | FieldType::Picklist
-                | FieldType::MultiPicklist
-                | FieldType::Url
-                | FieldType::Phone
-                | FieldType::Email
-                | FieldType::Other,
-                Some(text),
-            ) => quoted(out, text),
-            (_, Some(text)) => {
-                out.push(b'"');
-                out.extend_from_slice(text);
-                out.push(b'"');
-            }
+            (None, None) => out.extend_from_slice(b"\"\""),
         }
     }
     end_line(out, crlf);
 }
 
-fn row_lacks_parent(db: &Db, row: &Row, column: &Bound) -> bool {
-    column
-        .hops
+fn cell(out: &mut Vec<u8>, kind: FieldType, value: Option<&[u8]>) {
+    match (kind, value) {
+        (FieldType::Boolean, Some(b"true")) => out.extend_from_slice(b"\"true\""),
+        (FieldType::Boolean, _) => out.extend_from_slice(b"\"false\""),
+        (_, None) => out.extend_from_slice(b"\"\""),
+        (
+            FieldType::Text
+            | FieldType::LongText
+            | FieldType::Picklist
+            | FieldType::MultiPicklist
+            | FieldType::Url
+            | FieldType::Phone
+            | FieldType::Email
+            | FieldType::Other,
+            Some(text),
+        ) => quoted(out, text),
+        (_, Some(text)) => {
+            out.push(b'"');
+            out.extend_from_slice(text);
+            out.push(b'"');
+        }
+    }
+}
+
+/// A checkbox of a parent that is not there is empty, not false.
+fn lacks_parent(db: &Db, row: &Row, path: &Bound) -> bool {
+    path.hops
         .first()
-        .and_then(|hop| row.get(*hop))
+        .and_then(|hop| row.get(hop.field))
         .and_then(|id| Id::parse(id).ok())
         .and_then(|id| db.locate(&id))
         .is_none()

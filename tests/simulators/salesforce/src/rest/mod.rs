@@ -3,6 +3,8 @@
 pub mod collections;
 pub mod composite;
 pub mod conditional;
+pub mod cursor;
 pub mod discovery;
 pub mod query;
 pub mod records;
+mod render;

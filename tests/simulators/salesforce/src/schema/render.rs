@@ -18,7 +18,7 @@ impl Schema {
         out
     }
 
-    fn children(&self, index: usize) -> Vec<Value> {
+    pub(crate) fn children(&self, index: usize) -> Vec<Value> {
         let name = self.objects[index].name.as_str();
         let known: Vec<&Value> = self.objects[index]
             .describe

@@ -1,11 +1,21 @@
 //! SOQL: text to syntax tree, tree to a plan bound to the schema, plan to matching rows.
 
+pub mod ast;
+mod conditions;
 pub mod dates;
+pub mod expr;
+mod filters;
+mod format;
+pub mod group;
 pub mod lexer;
+mod money;
 pub mod parser;
+mod paths;
 pub mod plan;
 pub mod run;
+mod select;
 pub mod shape;
+pub mod viewer;
 
 /// A query the org refuses.
 #[derive(Debug, Clone, PartialEq, Eq)]

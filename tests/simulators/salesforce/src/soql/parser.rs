@@ -1,85 +1,57 @@
 //! Recursive descent over the tokens; keeps offsets so later errors can point.
+//!
+//! Every recursion counts against [`DEPTH_MAX`], so no text can exhaust the stack; the tree
+//! is never deeper than that, so neither binding nor dropping it can.
 
 use super::SoqlError;
+use super::ast::{Grouping, Item, Order, Path, Statement, Term, TypeOf, With};
 use super::lexer::{Spanned, Token, tokens};
 
-/// Longest accepted statement.
+/// Longest accepted statement, in characters (SOQL and SOSL limits).
 const QUERY_CHARS_MAX: usize = 100_000;
-const DEPTH_MAX: usize = 200;
+/// Deepest nesting of parentheses, NOT, functions and subqueries together.
+const DEPTH_MAX: usize = 64;
 
-/// A dotted path and where it was written.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Path {
-    pub text: String,
-    pub at: usize,
-}
+/// Functions that may stand for a value.
+const FUNCTIONS: [&str; 27] = [
+    "COUNT",
+    "COUNT_DISTINCT",
+    "MIN",
+    "MAX",
+    "SUM",
+    "AVG",
+    "GROUPING",
+    "TOLABEL",
+    "FORMAT",
+    "CONVERTCURRENCY",
+    "CONVERTTIMEZONE",
+    "DISTANCE",
+    "GEOLOCATION",
+    "FIELDS",
+    "CALENDAR_MONTH",
+    "CALENDAR_QUARTER",
+    "CALENDAR_YEAR",
+    "DAY_IN_MONTH",
+    "DAY_IN_WEEK",
+    "DAY_IN_YEAR",
+    "DAY_ONLY",
+    "FISCAL_MONTH",
+    "FISCAL_QUARTER",
+    "FISCAL_YEAR",
+    "HOUR_IN_DAY",
+    "WEEK_IN_MONTH",
+    "WEEK_IN_YEAR",
+];
 
-/// One entry of the select list.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Item {
-    Field(Path),
-    /// `COUNT()`
-    CountAll,
-    /// `COUNT(f) alias`
-    Aggregate {
-        function: String,
-        path: Path,
-        alias: Option<String>,
-    },
-    /// `FIELDS(ALL|STANDARD|CUSTOM)`
-    Fields(String, usize),
-    /// `(SELECT … FROM Children)`
-    Children(Box<Statement>),
-}
-
-/// The right side of a comparison.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Operand {
-    Text {
-        value: String,
-        pattern: String,
-    },
-    Literal(String),
-    /// `null`, `true`, `TODAY`, `LAST_N_DAYS:3`
-    Word(String, Option<u32>),
-}
-
-/// A condition.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Condition {
-    And(Vec<Condition>),
-    Or(Vec<Condition>),
-    Not(Box<Condition>),
-    Compare { path: Path, operator: String, operand: Operand },
-    In { path: Path, negated: bool, list: Vec<Operand> },
-    SemiJoin { path: Path, negated: bool, inner: Box<Statement> },
-    Includes { path: Path, negated: bool, list: Vec<String> },
-}
-
-/// One sort key.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Order {
-    pub path: Path,
-    pub descending: bool,
-    pub nulls_first: Option<bool>,
-}
-
-/// A parsed query.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Statement {
-    pub items: Vec<Item>,
-    pub from: Path,
-    pub alias: Option<String>,
-    pub condition: Option<Condition>,
-    pub group: Vec<Path>,
-    pub order: Vec<Order>,
-    pub limit: Option<u64>,
-    pub offset: Option<u64>,
-}
+/// Words that can't be a field or an alias.
+const RESERVED: [&str; 17] = [
+    "select", "from", "where", "and", "or", "not", "in", "like", "order", "group", "limit", "offset", "having", "null", "with", "using",
+    "for",
+];
 
 /// Parses a whole statement.
 pub fn parse(query: &str) -> Result<Statement, SoqlError> {
-    if query.len() > QUERY_CHARS_MAX {
+    if query.len() > QUERY_CHARS_MAX && query.chars().count() > QUERY_CHARS_MAX {
         return Err(SoqlError::new(
             "MALFORMED_QUERY",
             "SOQL statements cannot be longer than 100000 characters.",
@@ -99,23 +71,31 @@ pub fn parse(query: &str) -> Result<Statement, SoqlError> {
     }
 }
 
-struct Parser<'a> {
-    query: &'a str,
-    list: Vec<Spanned>,
-    at: usize,
+pub(super) struct Parser<'a> {
+    pub(super) query: &'a str,
+    pub(super) list: Vec<Spanned>,
+    pub(super) at: usize,
     depth: usize,
 }
 
 impl Parser<'_> {
-    fn peek(&self) -> &Token {
+    pub(super) fn peek(&self) -> &Token {
         &self.list[self.at.min(self.list.len() - 1)].token
     }
 
-    fn offset(&self) -> usize {
+    pub(super) fn offset(&self) -> usize {
         self.list[self.at.min(self.list.len() - 1)].at
     }
 
-    fn next(&mut self) -> Token {
+    fn ahead(&self, by: usize) -> Option<&Token> {
+        self.list.get(self.at + by).map(|s| &s.token)
+    }
+
+    pub(super) fn ahead_is_word(&self, by: usize, word: &str) -> bool {
+        matches!(self.ahead(by), Some(Token::Word(w)) if w.eq_ignore_ascii_case(word))
+    }
+
+    pub(super) fn next(&mut self) -> Token {
         let token = self.peek().clone();
         self.at = (self.at + 1).min(self.list.len() - 1);
         token
@@ -125,7 +105,7 @@ impl Parser<'_> {
         SoqlError::at("MALFORMED_QUERY", self.query, self.offset(), message)
     }
 
-    fn unexpected(&self) -> SoqlError {
+    pub(super) fn unexpected(&self) -> SoqlError {
         match self.peek() {
             Token::End => self.fail("unexpected token: '<EOF>'"),
             Token::Word(w) | Token::Literal(w) => self.fail(&format!("unexpected token: '{w}'")),
@@ -134,11 +114,11 @@ impl Parser<'_> {
         }
     }
 
-    fn is_word(&self, word: &str) -> bool {
-        matches!(self.peek(), Token::Word(w) if w.eq_ignore_ascii_case(word))
+    pub(super) fn is_word(&self, word: &str) -> bool {
+        self.ahead_is_word(0, word)
     }
 
-    fn take_word(&mut self, word: &str) -> bool {
+    pub(super) fn take_word(&mut self, word: &str) -> bool {
         let hit = self.is_word(word);
         if hit {
             self.next();
@@ -146,11 +126,11 @@ impl Parser<'_> {
         hit
     }
 
-    fn expect_word(&mut self, word: &str) -> Result<(), SoqlError> {
+    pub(super) fn expect_word(&mut self, word: &str) -> Result<(), SoqlError> {
         if self.take_word(word) { Ok(()) } else { Err(self.unexpected()) }
     }
 
-    fn take(&mut self, symbol: &str) -> bool {
+    pub(super) fn take(&mut self, symbol: &str) -> bool {
         let hit = matches!(self.peek(), Token::Symbol(s) if *s == symbol);
         if hit {
             self.next();
@@ -158,7 +138,7 @@ impl Parser<'_> {
         hit
     }
 
-    fn expect(&mut self, symbol: &str) -> Result<(), SoqlError> {
+    pub(super) fn expect(&mut self, symbol: &str) -> Result<(), SoqlError> {
         if self.take(symbol) {
             return Ok(());
         }
@@ -168,13 +148,26 @@ impl Parser<'_> {
         })
     }
 
-    fn path(&mut self) -> Result<Path, SoqlError> {
-        const RESERVED: [&str; 14] = [
-            "select", "from", "where", "and", "or", "not", "in", "like", "order", "group", "limit", "offset", "having", "null",
-        ];
+    /// Runs one level deeper, or refuses.
+    pub(super) fn nested<T>(&mut self, parse: impl FnOnce(&mut Self) -> Result<T, SoqlError>) -> Result<T, SoqlError> {
+        if self.depth >= DEPTH_MAX {
+            return Err(SoqlError::at(
+                "QUERY_TOO_COMPLICATED",
+                self.query,
+                self.offset(),
+                "the query is nested too deeply",
+            ));
+        }
+        self.depth += 1;
+        let out = parse(self);
+        self.depth -= 1;
+        out
+    }
+
+    pub(super) fn path(&mut self) -> Result<Path, SoqlError> {
         let at = self.offset();
         match self.peek().clone() {
-            Token::Word(text) if !RESERVED.iter().any(|r| text.eq_ignore_ascii_case(r)) && !text.ends_with('.') && !text.contains("..") => {
+            Token::Word(text) if !is_reserved(&text) && !text.ends_with('.') && !text.contains("..") => {
                 self.next();
                 Ok(Path { text, at })
             }
@@ -194,11 +187,12 @@ impl Parser<'_> {
         }
     }
 
-    fn statement(&mut self) -> Result<Statement, SoqlError> {
-        self.depth += 1;
-        if self.depth > DEPTH_MAX {
-            return Err(SoqlError::new("QUERY_TOO_COMPLICATED", "query is too deeply nested"));
-        }
+    /// A statement, inside parentheses or not.
+    pub(super) fn statement(&mut self) -> Result<Statement, SoqlError> {
+        self.nested(Self::clauses)
+    }
+
+    fn clauses(&mut self) -> Result<Statement, SoqlError> {
         self.expect_word("SELECT")?;
         let mut items = vec![self.item()?];
         while self.take(",") {
@@ -206,33 +200,135 @@ impl Parser<'_> {
         }
         self.expect_word("FROM")?;
         let from = self.object()?;
-        let clause = [
-            "where", "order", "limit", "offset", "group", "with", "using", "for", "all", "having",
-        ];
-        let alias = match self.peek() {
-            Token::Word(word) if !clause.iter().any(|c| word.eq_ignore_ascii_case(c)) => Some(word.clone()),
-            _ => None,
+        let alias = self.source_alias();
+        let mut relations = Vec::new();
+        while self.take(",") {
+            let path = self.path()?;
+            let alias = self.source_alias().ok_or_else(|| self.unexpected())?;
+            relations.push((path, alias));
+        }
+        let scope = if self.take_word("USING") {
+            self.take_word("SCOPE");
+            Some(self.path()?)
+        } else {
+            None
         };
-        if alias.is_some() {
+        let condition = if self.take_word("WHERE") { Some(self.condition()?) } else { None };
+        let with = if self.take_word("WITH") { Some(self.with()?) } else { None };
+        let (group, grouping, having) = self.group()?;
+        let order = self.orders()?;
+        let limit = if self.take_word("LIMIT") { Some(self.count()?) } else { None };
+        let offset = if self.take_word("OFFSET") { Some(self.count()?) } else { None };
+        let lock = self.tail()?;
+        Ok(Statement {
+            items,
+            from,
+            alias,
+            relations,
+            scope,
+            condition,
+            with,
+            group,
+            grouping,
+            having,
+            order,
+            limit,
+            offset,
+            lock,
+        })
+    }
+
+    fn source_alias(&mut self) -> Option<String> {
+        const CLAUSES: [&str; 13] = [
+            "where", "order", "limit", "offset", "group", "with", "using", "for", "all", "having", "update", "and", "or",
+        ];
+        if self.is_word("AS") && matches!(self.ahead(1), Some(Token::Word(_))) {
             self.next();
         }
-        if self.take_word("USING") {
-            self.expect_word("SCOPE")?;
-            self.path()?;
+        let Token::Word(word) = self.peek() else { return None };
+        if CLAUSES.iter().any(|c| word.eq_ignore_ascii_case(c)) || word.contains('.') {
+            return None;
         }
-        let condition = if self.take_word("WHERE") { Some(self.condition()?) } else { None };
-        if self.take_word("WITH") && !(self.take_word("SECURITY_ENFORCED") || self.take_word("USER_MODE") || self.take_word("SYSTEM_MODE"))
-        {
-            return Err(self.unexpected());
-        }
-        let mut group = Vec::new();
-        if self.take_word("GROUP") {
-            self.expect_word("BY")?;
-            group.push(self.path()?);
-            while self.take(",") {
-                group.push(self.path()?);
+        let word = word.clone();
+        self.next();
+        Some(word)
+    }
+
+    fn with(&mut self) -> Result<With, SoqlError> {
+        for mode in ["SECURITY_ENFORCED", "USER_MODE", "SYSTEM_MODE"] {
+            if self.take_word(mode) {
+                return Ok(With::Access);
             }
         }
+        if self.take_word("RecordVisibilityContext") {
+            self.expect("(")?;
+            loop {
+                self.path()?;
+                self.expect("=")?;
+                self.operand()?;
+                if !self.take(",") {
+                    break;
+                }
+            }
+            self.expect(")")?;
+            return Ok(With::Access);
+        }
+        let at = self.offset();
+        self.expect_word("DATA")?;
+        self.expect_word("CATEGORY")?;
+        loop {
+            self.path()?;
+            if !["AT", "ABOVE", "BELOW", "ABOVE_OR_BELOW"].iter().any(|w| self.take_word(w)) {
+                return Err(self.unexpected());
+            }
+            if self.take("(") {
+                self.path()?;
+                while self.take(",") {
+                    self.path()?;
+                }
+                self.expect(")")?;
+            } else {
+                self.path()?;
+            }
+            if !self.take_word("AND") {
+                return Ok(With::Category(at));
+            }
+        }
+    }
+
+    #[allow(clippy::type_complexity, reason = "one use, next to its definition")]
+    fn group(&mut self) -> Result<(Vec<Term>, Grouping, Option<super::ast::Condition>), SoqlError> {
+        let (mut group, mut grouping) = (Vec::new(), Grouping::Plain);
+        if self.take_word("GROUP") {
+            self.expect_word("BY")?;
+            for (word, kind) in [("ROLLUP", Grouping::Rollup), ("CUBE", Grouping::Cube)] {
+                if self.is_word(word) && matches!(self.ahead(1), Some(Token::Symbol("("))) {
+                    self.next();
+                    grouping = kind;
+                }
+            }
+            let enclosed = grouping != Grouping::Plain && self.take("(");
+            group.push(self.term()?);
+            while self.take(",") {
+                group.push(self.term()?);
+            }
+            if enclosed {
+                self.expect(")")?;
+            }
+        }
+        let having = if self.is_word("HAVING") {
+            if group.is_empty() {
+                return Err(self.unexpected());
+            }
+            self.next();
+            Some(self.condition()?)
+        } else {
+            None
+        };
+        Ok((group, grouping, having))
+    }
+
+    fn orders(&mut self) -> Result<Vec<Order>, SoqlError> {
         let mut order = Vec::new();
         if self.take_word("ORDER") {
             self.expect_word("BY")?;
@@ -241,33 +337,43 @@ impl Parser<'_> {
                 order.push(self.order()?);
             }
         }
-        let limit = if self.take_word("LIMIT") { Some(self.count()?) } else { None };
-        let offset = if self.take_word("OFFSET") { Some(self.count()?) } else { None };
-        if self.take_word("FOR") && !(self.take_word("VIEW") || self.take_word("REFERENCE") || self.take_word("UPDATE")) {
-            return Err(self.unexpected());
+        Ok(order)
+    }
+
+    /// `FOR VIEW`, `FOR REFERENCE`, `FOR UPDATE`, `UPDATE TRACKING`, `UPDATE VIEWSTAT`.
+    fn tail(&mut self) -> Result<Option<usize>, SoqlError> {
+        let mut lock = None;
+        while self.take_word("FOR") {
+            let at = self.offset();
+            if self.take_word("UPDATE") {
+                lock = Some(at);
+            } else if !self.take_word("VIEW") && !self.take_word("REFERENCE") {
+                return Err(self.unexpected());
+            }
+            self.take(",");
+        }
+        if self.take_word("UPDATE") {
+            loop {
+                if !self.take_word("TRACKING") && !self.take_word("VIEWSTAT") {
+                    return Err(self.unexpected());
+                }
+                if !self.take(",") {
+                    break;
+                }
+            }
         }
         if self.is_word("ALL") {
             return Err(self.fail("ALL ROWS not allowed in this context"));
         }
-        self.depth -= 1;
-        Ok(Statement {
-            items,
-            from,
-            alias,
-            condition,
-            group,
-            order,
-            limit,
-            offset,
-        })
+        Ok(lock)
     }
 
-    fn count(&mut self) -> Result<u64, SoqlError> {
+    pub(super) fn count(&mut self) -> Result<u64, SoqlError> {
         match self.peek() {
-            Token::Literal(text) => match text.parse() {
+            Token::Literal(text) => match text.parse::<u32>() {
                 Ok(number) => {
                     self.next();
-                    Ok(number)
+                    Ok(u64::from(number))
                 }
                 Err(_) => Err(self.unexpected()),
             },
@@ -281,36 +387,72 @@ impl Parser<'_> {
             self.expect(")")?;
             return Ok(Item::Children(Box::new(inner)));
         }
+        if self.is_word("TYPEOF") && matches!(self.ahead(1), Some(Token::Word(w)) if !w.eq_ignore_ascii_case("FROM")) {
+            return self.type_of();
+        }
+        let term = self.term()?;
+        if let Term::Call { name, at, arguments } = &term {
+            match (name.as_str(), arguments.as_slice()) {
+                ("COUNT", []) => return Ok(Item::CountAll),
+                ("FIELDS", [Term::Path(which)]) => return Ok(Item::Fields(which.text.to_ascii_uppercase(), *at)),
+                _ => {}
+            }
+        }
+        // A word here is an alias only where the list goes on behind it; else it is a typo.
+        let follows = match self.ahead(1) {
+            Some(Token::Symbol(",")) => true,
+            Some(Token::Word(w)) => w.eq_ignore_ascii_case("FROM"),
+            _ => false,
+        };
+        let alias = match self.peek() {
+            Token::Word(word) if !is_reserved(word) => {
+                if !follows || word.contains('.') {
+                    return Err(self.unexpected());
+                }
+                Some(self.path()?)
+            }
+            _ => None,
+        };
+        Ok(Item::Value(term, alias))
+    }
+
+    fn type_of(&mut self) -> Result<Item, SoqlError> {
+        self.expect_word("TYPEOF")?;
         let path = self.path()?;
-        if !self.take("(") {
-            if path.text.eq_ignore_ascii_case("TYPEOF") {
-                return Err(SoqlError::at(
-                    "MALFORMED_QUERY",
-                    self.query,
-                    path.at,
-                    "TYPEOF is not supported by this org",
-                ));
-            }
-            // An alias behind a plain field is only legal in grouped queries; it changes nothing.
-            if !self.is_word("FROM") && matches!(self.peek(), Token::Word(_)) {
-                return Err(self.unexpected());
-            }
-            return Ok(Item::Field(path));
+        let mut arms = Vec::new();
+        while self.take_word("WHEN") {
+            let object = self.object()?;
+            self.expect_word("THEN")?;
+            arms.push((object, self.plain_fields()?));
         }
-        let function = path.text.to_ascii_uppercase();
-        let known = ["COUNT", "COUNT_DISTINCT", "MIN", "MAX", "SUM", "AVG"];
-        if function == "COUNT" && self.take(")") {
-            return Ok(Item::CountAll);
+        if arms.is_empty() {
+            return Err(self.unexpected());
         }
-        let inner = self.path()?;
-        self.expect(")")?;
-        if function == "FIELDS" {
-            return Ok(Item::Fields(inner.text.to_ascii_uppercase(), path.at));
+        let otherwise = if self.take_word("ELSE") { Some(self.plain_fields()?) } else { None };
+        self.expect_word("END")?;
+        Ok(Item::TypeOf(TypeOf { path, arms, otherwise }))
+    }
+
+    fn plain_fields(&mut self) -> Result<Vec<Path>, SoqlError> {
+        let mut list = vec![self.path()?];
+        while self.take(",") {
+            list.push(self.path()?);
         }
-        if ["TOLABEL", "FORMAT", "CONVERTCURRENCY"].contains(&function.as_str()) {
-            return Ok(Item::Field(inner));
+        // No function may stand here.
+        if matches!(self.peek(), Token::Symbol("(")) {
+            return Err(self.unexpected());
         }
-        if !known.contains(&function.as_str()) {
+        Ok(list)
+    }
+
+    /// A path or a function call.
+    pub(super) fn term(&mut self) -> Result<Term, SoqlError> {
+        let path = self.path()?;
+        if !matches!(self.peek(), Token::Symbol("(")) {
+            return Ok(Term::Path(path));
+        }
+        let name = path.text.to_ascii_uppercase();
+        if !FUNCTIONS.contains(&name.as_str()) {
             return Err(SoqlError::at(
                 "MALFORMED_QUERY",
                 self.query,
@@ -318,22 +460,39 @@ impl Parser<'_> {
                 &format!("unexpected token: '{}'", path.text),
             ));
         }
-        let alias = match self.peek() {
-            Token::Word(word) if !word.eq_ignore_ascii_case("FROM") => Some(word.clone()),
-            _ => None,
-        };
-        if alias.is_some() {
-            self.next();
+        self.expect("(")?;
+        let mut arguments = Vec::new();
+        if !(name == "COUNT" && matches!(self.peek(), Token::Symbol(")"))) {
+            arguments.push(self.argument()?);
+            while self.take(",") {
+                arguments.push(self.argument()?);
+            }
         }
-        Ok(Item::Aggregate {
-            function,
-            path: inner,
-            alias,
+        self.expect(")")?;
+        Ok(Term::Call {
+            name,
+            at: path.at,
+            arguments,
         })
     }
 
+    fn argument(&mut self) -> Result<Term, SoqlError> {
+        let at = self.offset();
+        match self.peek().clone() {
+            Token::Literal(text) => {
+                self.next();
+                Ok(Term::Number(text, at))
+            }
+            Token::Text { value, .. } => {
+                self.next();
+                Ok(Term::Text(value, at))
+            }
+            _ => self.nested(Self::term),
+        }
+    }
+
     fn order(&mut self) -> Result<Order, SoqlError> {
-        let path = self.path()?;
+        let term = self.term()?;
         let descending = if self.take_word("DESC") {
             true
         } else {
@@ -351,200 +510,13 @@ impl Parser<'_> {
             None
         };
         Ok(Order {
-            path,
+            term,
             descending,
             nulls_first,
         })
     }
-
-    fn condition(&mut self) -> Result<Condition, SoqlError> {
-        self.depth += 1;
-        if self.depth > DEPTH_MAX {
-            return Err(SoqlError::new("QUERY_TOO_COMPLICATED", "query is too deeply nested"));
-        }
-        let first = self.term()?;
-        let out = if self.is_word("AND") {
-            let mut all = vec![first];
-            while self.take_word("AND") {
-                all.push(self.term()?);
-            }
-            // Mixing needs parentheses.
-            if self.is_word("OR") {
-                return Err(self.unexpected());
-            }
-            Condition::And(all)
-        } else if self.is_word("OR") {
-            let mut any = vec![first];
-            while self.take_word("OR") {
-                any.push(self.term()?);
-            }
-            if self.is_word("AND") {
-                return Err(self.unexpected());
-            }
-            Condition::Or(any)
-        } else {
-            first
-        };
-        self.depth -= 1;
-        Ok(out)
-    }
-
-    fn term(&mut self) -> Result<Condition, SoqlError> {
-        if self.take_word("NOT") {
-            self.depth += 1;
-            if self.depth > DEPTH_MAX {
-                return Err(SoqlError::new("QUERY_TOO_COMPLICATED", "query is too deeply nested"));
-            }
-            let inner = self.term()?;
-            self.depth -= 1;
-            return Ok(Condition::Not(Box::new(inner)));
-        }
-        if self.take("(") {
-            let inner = self.condition()?;
-            self.expect(")")?;
-            return Ok(inner);
-        }
-        let path = self.path()?;
-        if let Token::Symbol(operator @ ("=" | "!=" | "<" | "<=" | ">" | ">=")) = *self.peek() {
-            self.next();
-            let operand = self.operand()?;
-            return Ok(Condition::Compare {
-                path,
-                operator: operator.into(),
-                operand,
-            });
-        }
-        if self.take_word("LIKE") {
-            let operand = self.operand()?;
-            return Ok(Condition::Compare {
-                path,
-                operator: "LIKE".into(),
-                operand,
-            });
-        }
-        for (word, negated) in [("INCLUDES", false), ("EXCLUDES", true)] {
-            if self.take_word(word) {
-                let mut list = Vec::new();
-                for operand in self.operands()? {
-                    match operand {
-                        Operand::Text { value, .. } => list.push(value),
-                        _ => return Err(self.unexpected()),
-                    }
-                }
-                return Ok(Condition::Includes { path, negated, list });
-            }
-        }
-        let negated = self.take_word("NOT");
-        if !self.take_word("IN") {
-            return Err(self.unexpected());
-        }
-        if matches!(self.list.get(self.at + 1).map(|s| &s.token), Some(Token::Word(w)) if w.eq_ignore_ascii_case("SELECT")) {
-            self.expect("(")?;
-            let inner = self.statement()?;
-            self.expect(")")?;
-            return Ok(Condition::SemiJoin {
-                path,
-                negated,
-                inner: Box::new(inner),
-            });
-        }
-        let list = self.operands()?;
-        Ok(Condition::In { path, negated, list })
-    }
-
-    fn operands(&mut self) -> Result<Vec<Operand>, SoqlError> {
-        self.expect("(")?;
-        let mut list = vec![self.operand()?];
-        while self.take(",") {
-            list.push(self.operand()?);
-        }
-        self.expect(")")?;
-        Ok(list)
-    }
-
-    fn operand(&mut self) -> Result<Operand, SoqlError> {
-        match self.peek().clone() {
-            Token::Text { value, pattern } => {
-                self.next();
-                Ok(Operand::Text { value, pattern })
-            }
-            Token::Literal(text) => {
-                self.next();
-                Ok(Operand::Literal(text))
-            }
-            Token::Word(word) => {
-                self.next();
-                let mut count = None;
-                if self.take(":") {
-                    count = Some(u32::try_from(self.count()?).unwrap_or(u32::MAX));
-                }
-                Ok(Operand::Word(word, count))
-            }
-            _ => Err(self.unexpected()),
-        }
-    }
 }
 
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn good_statements_parse() {
-        for query in [
-            "SELECT Id FROM Account",
-            "select id, account.owner.name from contact where not (email = null and name like 'a\\%b%')",
-            "SELECT Id FROM Account WHERE Name = 'O\\'Neil' OR (Name != null AND IsDeleted = false)",
-            "SELECT COUNT() FROM Contact",
-            "SELECT COUNT(Id) CNT FROM Contact",
-            "SELECT StageName, COUNT(Id), MAX(Amount) FROM Opportunity GROUP BY StageName",
-            "SELECT Id FROM Account ORDER BY Name DESC NULLS LAST, Id LIMIT 5 OFFSET 10",
-            "SELECT Id FROM Contact WHERE AccountId NOT IN (SELECT Id FROM Account WHERE Name LIKE 'A%')",
-            "SELECT Id FROM Account WHERE Tags__c INCLUDES ('A;B','C')",
-            "SELECT Id FROM Task WHERE ActivityDate = LAST_N_DAYS:30 AND CreatedDate > 2020-01-01T00:00:00Z",
-            "SELECT Id, (SELECT Id FROM Contacts LIMIT 2) FROM Account",
-            "SELECT FIELDS(ALL) FROM Account LIMIT 200",
-            "SELECT a.Id FROM Account a WHERE Amount > -1.5",
-        ] {
-            parse(query).unwrap_or_else(|e| panic!("{query}: {}", e.message));
-        }
-    }
-
-    #[test]
-    fn bad_statements_point_at_the_token() {
-        for (query, column, text) in [
-            ("SELECT Id FORM Account", 11, "unexpected token: 'FORM'"),
-            ("SELECT FROM Account", 8, "unexpected token: 'FROM'"),
-            ("SELECT Id FROM Account WHERE", 29, "unexpected token: '<EOF>'"),
-            (
-                "SELECT Id FROM Account WHERE A = 1 AND B = 2 OR C = 3",
-                46,
-                "unexpected token: 'OR'",
-            ),
-            ("SELECT Id FROM Account LIMIT x", 30, "unexpected token: 'x'"),
-            ("SELECT Id FROM Account WHERE Name = 'open", 37, "unexpected token: '''"),
-            ("SELECT Id FROM Account WHERE Id IN ()", 37, "unexpected token: ')'"),
-            ("SELECT Id, FROM Account", 12, "unexpected token: 'FROM'"),
-            ("SELECT Id FROM Account WHERE (Name = 'a'", 41, "expecting ')', found '<EOF>'"),
-            ("SELECT * FROM Account", 8, "unexpected token: '*'"),
-        ] {
-            let error = parse(query).unwrap_err();
-            assert_eq!(error.code, "MALFORMED_QUERY", "{query}");
-            assert!(
-                error.message.contains(&format!("ERROR at Row:1:Column:{column}\n")),
-                "{query}: {}",
-                error.message
-            );
-            assert!(error.message.ends_with(text), "{query}: {}", error.message);
-        }
-    }
-
-    #[test]
-    fn hostile_nesting_is_refused_not_overflowed() {
-        let query = format!("SELECT Id FROM Account WHERE {}", "(".repeat(50_000));
-        assert!(parse(&query).is_err());
-        let query = format!("SELECT Id FROM Account WHERE {}", "NOT ".repeat(20_000));
-        assert_eq!(parse(&query).unwrap_err().code, "QUERY_TOO_COMPLICATED");
-    }
+fn is_reserved(word: &str) -> bool {
+    RESERVED.iter().any(|r| word.eq_ignore_ascii_case(r))
 }

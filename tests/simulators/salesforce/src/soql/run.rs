@@ -3,15 +3,16 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
-use super::shape::{Bound, Filter, Operator, Plan, like};
+use super::expr::{Cells, RowCells, number};
+use super::shape::{Filter, Operator, Plan, Sort, like};
 use crate::schema::FieldType;
 use crate::store::db::{Db, Life, same_text};
 use crate::store::id::Id;
 use crate::store::row::Row;
 
-/// The form texts are compared in: ids as they are, other text without case.
-pub fn fold(kind: FieldType, text: &[u8]) -> Cow<'_, [u8]> {
-    if matches!(kind, FieldType::Id | FieldType::Reference) {
+/// The form texts are compared in: without case, unless the field minds it.
+pub fn fold(exact: bool, text: &[u8]) -> Cow<'_, [u8]> {
+    if exact {
         return Cow::Borrowed(text);
     }
     if text.is_ascii() {
@@ -23,70 +24,79 @@ pub fn fold(kind: FieldType, text: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(String::from_utf8_lossy(text).to_lowercase().into_bytes())
 }
 
-fn number(text: &[u8]) -> Option<f64> {
-    std::str::from_utf8(text).ok()?.parse().ok()
+fn equal(exact: bool, a: &[u8], b: &[u8]) -> bool {
+    if exact { a == b } else { same_text(a, b) }
 }
 
-/// Whether a row satisfies a filter.
-pub fn matches(db: &Db, row: &Row, filter: &Filter) -> bool {
+/// Whether a record, or a group, satisfies a filter.
+pub fn matches<C: Cells>(cells: &C, filter: &Filter) -> bool {
     match filter {
-        Filter::And(list) => list.iter().all(|f| matches(db, row, f)),
-        Filter::Or(list) => list.iter().any(|f| matches(db, row, f)),
-        Filter::Not(inner) => !matches(db, row, inner),
-        Filter::Null { path, negated } => path.value(db, row).is_none() != *negated,
-        Filter::Flag { path, wanted } => (path.value(db, row) == Some(b"true")) == *wanted,
-        Filter::Text { path, operator, value } => match path.value(db, row) {
+        Filter::And(list) => list.iter().all(|f| matches(cells, f)),
+        Filter::Or(list) => list.iter().any(|f| matches(cells, f)),
+        Filter::Not(inner) => !matches(cells, inner),
+        Filter::Null { expr, negated } => expr.value(cells).is_none() != *negated,
+        Filter::Flag { expr, wanted } => (expr.value(cells).as_deref() == Some(b"true")) == *wanted,
+        Filter::Text {
+            expr,
+            operator,
+            value,
+            exact,
+        } => match expr.value(cells) {
             None if value.is_empty() => *operator == Operator::Eq,
             None => *operator == Operator::Ne,
-            Some(text) if *operator == Operator::Eq => equal(path.kind, text, value.as_bytes()),
-            Some(text) if *operator == Operator::Ne => !equal(path.kind, text, value.as_bytes()),
-            Some(text) => operator.accepts(fold(path.kind, text).cmp(&fold(path.kind, value.as_bytes()))),
+            Some(text) if *operator == Operator::Eq => equal(*exact, &text, value.as_bytes()),
+            Some(text) if *operator == Operator::Ne => !equal(*exact, &text, value.as_bytes()),
+            Some(text) => operator.accepts(fold(*exact, &text).cmp(&fold(*exact, value.as_bytes()))),
         },
-        Filter::Number { path, operator, value } => match path.value(db, row).and_then(number) {
+        Filter::Number { expr, operator, value } => match expr.value(cells).as_deref().and_then(number) {
             None => *operator == Operator::Ne,
             Some(have) => have.partial_cmp(value).is_some_and(|o| operator.accepts(o)),
         },
         Filter::Span {
-            path,
+            expr,
             operator,
             from,
             until,
-        } => match path.value(db, row) {
+        } => match expr.value(cells) {
             None => *operator == Operator::Ne,
-            Some(at) => match operator {
-                Operator::Eq => at >= &from[..] && at < &until[..],
-                Operator::Ne => at < &from[..] || at >= &until[..],
-                Operator::Lt => at < &from[..],
-                Operator::Le => at < &until[..],
-                Operator::Gt => at >= &until[..],
-                Operator::Ge => at >= &from[..],
-            },
+            Some(at) => within(*operator, &at, from, until),
         },
-        Filter::Like { path, pattern } => path.value(db, row).is_some_and(|text| {
-            let text: Vec<char> = String::from_utf8_lossy(text).chars().flat_map(char::to_lowercase).collect();
-            like(pattern, &text)
-        }),
-        Filter::In { path, negated, null, set } => match path.value(db, row) {
+        Filter::Like { expr, pattern } => expr.value(cells).is_some_and(|text| like(pattern, &text)),
+        Filter::In {
+            expr,
+            negated,
+            null,
+            set,
+            exact,
+        } => match expr.value(cells) {
             None => *null != *negated,
-            Some(text) => set.contains(fold(path.kind, text).as_ref()) != *negated,
+            Some(text) => set.contains(fold(*exact, &text).as_ref()) != *negated,
         },
-        Filter::Includes { path, negated, groups } => {
-            let have = path.value(db, row).unwrap_or_default();
-            let hit = groups.iter().any(|group| {
-                group
-                    .iter()
-                    .all(|wanted| have.split(|c| *c == b';').any(|v| v == wanted.as_slice()))
-            });
+        Filter::Includes { expr, negated, groups } => {
+            let have = expr.value(cells).unwrap_or_default();
+            let hit = groups
+                .iter()
+                .any(|group| group.iter().all(|wanted| have.split(|c| *c == b';').any(|v| same_text(v, wanted))));
             hit != *negated
+        }
+        Filter::SameSet { expr, negated, values } => {
+            let same = expr.value(cells).is_some_and(|have| {
+                let list: Vec<&[u8]> = have.split(|c| *c == b';').collect();
+                list.len() == values.len() && values.iter().all(|w| list.iter().any(|v| same_text(v, w)))
+            });
+            same != *negated
         }
     }
 }
 
-fn equal(kind: FieldType, a: &[u8], b: &[u8]) -> bool {
-    if matches!(kind, FieldType::Id | FieldType::Reference) {
-        a == b
-    } else {
-        same_text(a, b)
+fn within(operator: Operator, at: &[u8], from: &[u8], until: &[u8]) -> bool {
+    match operator {
+        Operator::Eq => at >= from && at < until,
+        Operator::Ne => at < from || at >= until,
+        Operator::Lt => at < from,
+        Operator::Le => at < until,
+        Operator::Gt => at >= until,
+        Operator::Ge => at >= from,
     }
 }
 
@@ -94,29 +104,32 @@ fn equal(kind: FieldType, a: &[u8], b: &[u8]) -> bool {
 pub fn compare(kind: FieldType, a: &[u8], b: &[u8]) -> Ordering {
     match kind {
         FieldType::Int | FieldType::Decimal => number(a).partial_cmp(&number(b)).unwrap_or(Ordering::Equal),
-        _ => fold(kind, a).cmp(&fold(kind, b)),
+        FieldType::Id | FieldType::Reference => a.cmp(b),
+        _ => fold(false, a).cmp(&fold(false, b)),
     }
 }
 
-fn order_rows(db: &Db, a: &Row, b: &Row, keys: &[(Bound, bool, bool)]) -> Ordering {
-    for (path, descending, nulls_first) in keys {
+/// Orders two records, or two groups.
+pub fn order<C: Cells>(a: &C, b: &C, keys: &[Sort]) -> Ordering {
+    for key in keys {
+        let kind = key.expr.kind();
         // A false boolean is stored as absent, but it is no null.
-        let value = |row| {
-            let value = path.value(db, row);
-            if path.kind == FieldType::Boolean {
-                value.or(Some(&b"false"[..]))
+        let value = |cells| {
+            let value = key.expr.value(cells);
+            if kind == FieldType::Boolean {
+                value.or(Some(Cow::Borrowed(&b"false"[..])))
             } else {
                 value
             }
         };
         let order = match (value(a), value(b)) {
             (None, None) => Ordering::Equal,
-            (None, Some(_)) if *nulls_first => Ordering::Less,
+            (None, Some(_)) if key.nulls_first => Ordering::Less,
             (None, Some(_)) => Ordering::Greater,
-            (Some(_), None) if *nulls_first => Ordering::Greater,
+            (Some(_), None) if key.nulls_first => Ordering::Greater,
             (Some(_), None) => Ordering::Less,
-            (Some(a), Some(b)) if *descending => compare(path.kind, b, a),
-            (Some(a), Some(b)) => compare(path.kind, a, b),
+            (Some(a), Some(b)) if key.descending => compare(kind, &b, &a),
+            (Some(a), Some(b)) => compare(kind, &a, &b),
         };
         if order != Ordering::Equal {
             return order;
@@ -125,14 +138,37 @@ fn order_rows(db: &Db, a: &Row, b: &Row, keys: &[(Bound, bool, bool)]) -> Orderi
     Ordering::Equal
 }
 
-/// Positions of the selected rows, after ORDER BY, OFFSET and LIMIT.
+fn keeps(db: &Db, plan: &Plan, row: &Row) -> bool {
+    plan.filter.as_ref().is_none_or(|filter| {
+        let object = plan.object;
+        matches(&RowCells { db, object, row }, filter)
+    })
+}
+
+fn sort(db: &Db, plan: &Plan, list: &mut [u32]) {
+    if !plan.order.is_empty() {
+        let (table, object) = (&db.tables[plan.object], plan.object);
+        let cells = |i: u32| RowCells {
+            db,
+            object,
+            row: table.row(i),
+        };
+        list.sort_by(|a, b| order(&cells(*a), &cells(*b), &plan.order));
+    }
+}
+
+/// Positions of the selected rows, after ORDER BY, OFFSET and LIMIT; of all rows to be
+/// summed up where the query groups.
 pub fn rows(db: &Db, plan: &Plan, with_deleted: bool) -> Vec<u32> {
     let table = &db.tables[plan.object];
-    let keep = |index: &u32| plan.filter.as_ref().is_none_or(|f| matches(db, table.row(*index), f));
-    let wanted = plan
-        .limit
-        .map_or(usize::MAX, |l| usize::try_from(l + plan.offset).unwrap_or(usize::MAX));
-    let early = if plan.order.is_empty() { wanted } else { usize::MAX };
+    let keep = |index: &u32| keeps(db, plan, table.row(*index));
+    let grouped = plan.groups.is_some();
+    let wanted = match plan.limit {
+        Some(limit) if !grouped => usize::try_from(limit.saturating_add(plan.offset)).unwrap_or(usize::MAX),
+        _ => usize::MAX,
+    };
+    let sorted = !plan.order.is_empty() && !grouped;
+    let early = if sorted { usize::MAX } else { wanted };
     let sought = plan
         .seek
         .as_ref()
@@ -141,9 +177,10 @@ pub fn rows(db: &Db, plan: &Plan, with_deleted: bool) -> Vec<u32> {
         Some(candidates) => candidates.into_iter().filter(keep).take(early).collect(),
         None => table.scan(with_deleted).filter(keep).take(early).collect(),
     };
-    if !plan.order.is_empty() {
-        out.sort_by(|a, b| order_rows(db, table.row(*a), table.row(*b), &plan.order));
+    if grouped {
+        return out;
     }
+    sort(db, plan, &mut out);
     out.truncate(wanted);
     if plan.offset > 0 {
         out.drain(..out.len().min(plan.offset as usize));
@@ -177,13 +214,10 @@ fn seek(db: &Db, object: usize, field: usize, keys: &[Vec<u8>], with_deleted: bo
     Some(out)
 }
 
-/// Like [`rows`], without LIMIT and OFFSET: a child query's limit counts per parent.
-pub fn rows_without_limit(db: &Db, plan: &Plan) -> Vec<u32> {
+/// Like [`rows`], without LIMIT and OFFSET: those of a child query count per parent.
+pub fn rows_without_limit(db: &Db, plan: &Plan, with_deleted: bool) -> Vec<u32> {
     let table = &db.tables[plan.object];
-    let mut out: Vec<u32> = table
-        .scan(false)
-        .filter(|i| plan.filter.as_ref().is_none_or(|f| matches(db, table.row(*i), f)))
-        .collect();
-    out.sort_by(|a, b| order_rows(db, table.row(*a), table.row(*b), &plan.order));
+    let mut out: Vec<u32> = table.scan(with_deleted).filter(|i| keeps(db, plan, table.row(*i))).collect();
+    sort(db, plan, &mut out);
     out
 }

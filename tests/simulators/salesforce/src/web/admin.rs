@@ -29,6 +29,14 @@ fn route(call: &Call) -> Result<Value, ApiError> {
             let and_static = call.query.get("static").map(String::as_str) == Some("true");
             Ok(json!({"expired": org.auth.expire_all(and_static)}))
         }
+        (&Method::POST, ["expire-locators"]) => Ok(json!({"expired": org.cursors.expire_all()})),
+        (&Method::POST, ["query-pages"]) => {
+            let body = call.json()?;
+            let rows = body["rows"].as_u64().map(|n| n as usize);
+            org.cursors
+                .set_paging(rows, body["ragged"].as_bool(), body["locator_secs"].as_u64());
+            Ok(json!({"ok": true}))
+        }
         (&Method::POST, ["faults"]) => {
             let list = match call.json()? {
                 Value::Array(list) => list,
