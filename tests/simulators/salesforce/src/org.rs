@@ -14,6 +14,7 @@ use crate::bulk2::query::QueryJob;
 use crate::pubsub::bus::BusError;
 use crate::pubsub::{self, PubSub, PubSubConfig};
 use crate::rest::cursor::Cursors;
+use crate::rest::recent::Recent;
 use crate::schema::{Access, DependencyOverride, PicklistOverride, Schema, SchemaError, SchemaOptions};
 use crate::seed::generate;
 use crate::seed::rows;
@@ -142,6 +143,7 @@ pub struct OrgState {
     pub config: OrgConfig,
     pub schema: Arc<Schema>,
     pub records: SharedDb,
+    pub recent: Recent,
     pub auth: Auth,
     pub org_id: Id,
     pub user_id: Id,
@@ -307,6 +309,7 @@ impl Org {
         let state = Arc::new(OrgState {
             schema,
             records: SharedDb::new(db),
+            recent: Recent::default(),
             auth,
             org_id,
             user_id,

@@ -12,7 +12,18 @@ use crate::web::reply::json_reply;
 /// `GET /services/data/vXX.0`
 pub fn resources(call: &Call) -> Response {
     let mut out = Map::new();
-    for name in ["sobjects", "query", "queryAll", "limits", "jobs", "composite"] {
+    for name in [
+        "composite",
+        "jobs",
+        "limits",
+        "parameterizedSearch",
+        "query",
+        "queryAll",
+        "recent",
+        "search",
+        "sobjects",
+        "tooling",
+    ] {
         out.insert(name.into(), call.path(name).into());
     }
     let identity = format!("{}/id/{}/{}", call.caller.base, call.org.org_id, call.org.user_id);
@@ -55,6 +66,7 @@ pub fn record_count(call: &Call) -> Response {
         .zip(&db.schema.objects)
         .filter(|(table, object)| {
             table.live > 0
+                && object.name != "EntityDefinition"
                 && wanted
                     .as_ref()
                     .is_none_or(|w| w.iter().any(|n| n.eq_ignore_ascii_case(&object.name)))

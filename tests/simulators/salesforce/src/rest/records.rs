@@ -4,7 +4,7 @@ use axum::response::Response;
 use http::Method;
 use serde_json::{Map, Value, json};
 
-use crate::rest::conditional::{self, cached};
+use crate::rest::conditional;
 use crate::rest::query::{Tree, record};
 use crate::soql::plan::{Bound, Leaf};
 use crate::store::db::{Db, Life};
@@ -15,26 +15,11 @@ use crate::store::value::RowError;
 use crate::web::http::{Call, ok, saved};
 use crate::web::reply::{ApiError, empty, json_reply, raw_reply, set_header};
 
-/// `/sobjects…`
+/// Records below `/sobjects`.
 pub fn handle(call: &Call, rest: &[&str]) -> Result<Response, ApiError> {
     let schema = &call.org.schema;
     let object = |name: &str| schema.object(name).ok_or_else(ApiError::not_found);
     match (&call.method, rest) {
-        (&Method::GET, []) => cached(call, || {
-            let list: Vec<Value> = (0..schema.objects.len()).map(|i| schema.global_entry(i, &call.version)).collect();
-            json!({"encoding": "UTF-8", "maxBatchSize": 200, "sobjects": list})
-        }),
-        (&Method::GET, [name]) => {
-            let index = object(name)?;
-            cached(
-                call,
-                || json!({"objectDescribe": schema.global_entry(index, &call.version), "recentItems": []}),
-            )
-        }
-        (&Method::GET, [name, "describe"]) => {
-            let index = object(name)?;
-            cached(call, || describe(call, index))
-        }
         (&Method::POST, [name]) => insert(call, object(name)?),
         (&Method::POST, [name, id]) if id.eq_ignore_ascii_case("Id") => insert(call, object(name)?),
         (&Method::GET, [name, id]) => read(call, object(name)?, id),
@@ -46,7 +31,8 @@ pub fn handle(call: &Call, rest: &[&str]) -> Result<Response, ApiError> {
     }
 }
 
-fn describe(call: &Call, index: usize) -> Value {
+/// The object's describe document as this org answers it.
+pub fn describe(call: &Call, index: usize) -> Value {
     let schema = &call.org.schema;
     let mut out = schema.describe(index, &call.version);
     let name = &schema.objects[index].name;
@@ -172,6 +158,7 @@ fn insert(call: &Call, object: usize) -> Result<Response, ApiError> {
     let body = body_object(call)?;
     let mut db = call.org.db_mut();
     let index = write(call, &mut db, &mut Scratch::default(), object, None, &body)?;
+    call.org.recent.note(call, db.tables[object].id(index));
     let id = db.tables[object].id(index).text();
     let mut reply = json_reply(201, &saved(&id, None));
     let name = &call.org.schema.objects[object].name;
@@ -245,6 +232,7 @@ fn show(call: &Call, db: &Db, object: usize, index: u32) -> Result<Response, Api
         &tree,
         &mut |_| {},
     );
+    call.org.recent.note(call, db.tables[object].id(index));
     let reply = raw_reply(200, "application/json;charset=UTF-8", out);
     Ok(conditional::mark(reply, db, object, index))
 }

@@ -18,7 +18,7 @@ use crate::auth::oauth;
 use crate::bulk2;
 use crate::org::OrgState;
 use crate::pubsub::origin;
-use crate::rest::{composite, discovery, query, records};
+use crate::rest::{composite, discovery, query, recent, search, sobjects, tooling};
 use crate::store::rules::WriteContext;
 use crate::store::rules::assignment::AutoAssign;
 use crate::web::admin;
@@ -236,7 +236,10 @@ pub fn data(call: &Call) -> Result<Response, ApiError> {
         ["limits", "recordCount"] => Ok(discovery::record_count(call)),
         ["query" | "queryAll", rest @ ..] => query::handle(call, segments[0] == "queryAll", rest),
         ["composite", rest @ ..] => composite::handle(call, rest),
-        ["sobjects", rest @ ..] => records::handle(call, rest),
+        ["sobjects", rest @ ..] => sobjects::handle(call, rest),
+        ["recent"] => recent::handle(call),
+        ["search" | "parameterizedSearch"] => search::handle(call, segments[0] == "search"),
+        ["tooling", rest @ ..] => tooling::handle(call, rest),
         ["jobs", "query", rest @ ..] => bulk2::query::handle(call, rest),
         ["jobs", "ingest", rest @ ..] => bulk2::ingest::handle(call, rest),
         _ => Err(ApiError::not_found()),

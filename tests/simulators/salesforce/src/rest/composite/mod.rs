@@ -35,3 +35,19 @@ fn resources(call: &Call) -> Result<Response, ApiError> {
     let list = ["batch", "graph", "sobjects", "tree"].map(|name| (name.to_owned(), call.path(&format!("composite/{name}")).into()));
     crate::web::http::ok(serde_json::Value::Object(list.into_iter().collect()))
 }
+
+/// Runs a SOQL statement inside `call`, all its pages.
+pub fn query(call: &Call, soql: &str) -> Result<serde_json::Value, ApiError> {
+    let q: String = url::form_urlencoded::byte_serialize(soql.as_bytes()).collect();
+    let run = |url: &str| subrequest::run(call, "GET", url, &serde_json::Value::Null, None).into_body();
+    let mut answer = run(&call.path(&format!("query?q={q}")))?;
+    while let Some(url) = answer["nextRecordsUrl"].as_str().map(str::to_owned) {
+        let mut page = run(&url)?;
+        let rows = page["records"].as_array_mut().map(std::mem::take).unwrap_or_default();
+        if let Some(records) = answer["records"].as_array_mut() {
+            records.extend(rows);
+        }
+        answer["nextRecordsUrl"] = page["nextRecordsUrl"].take();
+    }
+    Ok(answer)
+}

@@ -74,6 +74,15 @@ impl Answer {
         }
     }
 
+    /// The body, or the first error as one of the outer call.
+    pub fn into_body(self) -> Result<Value, ApiError> {
+        if self.is_success() {
+            return Ok(self.body);
+        }
+        let text = |key: &str| self.body[0][key].as_str().unwrap_or_default();
+        Err(ApiError::new(self.status, text("errorCode"), text("message")))
+    }
+
     /// As an entry of `compositeResponse`.
     pub fn entry(self, reference: &str) -> Value {
         json!({"body": self.body, "httpHeaders": self.headers, "httpStatusCode": self.status, "referenceId": reference})
