@@ -20,6 +20,7 @@ pub mod error;
 mod job;
 mod moment;
 pub mod oauth;
+pub mod pubsub;
 mod records;
 mod rest;
 pub mod results;

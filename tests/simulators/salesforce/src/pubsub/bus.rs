@@ -1,7 +1,7 @@
 //! The event bus of one org: what is captured, every schema there ever was, the log, and who may still be delivered to.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use chrono::Utc;
@@ -56,6 +56,8 @@ pub struct PubSub {
     pub log: Log,
     pub allocation: Allocation,
     pub faults: RpcFaults,
+    /// Open subscriptions.
+    pub streams: AtomicUsize,
     pub(super) schema: Arc<Schema>,
     pub(super) platform: Vec<Arc<EventSchema>>,
     entities: RwLock<Vec<usize>>,
@@ -92,6 +94,7 @@ impl PubSub {
             org_id: org_id.text(),
             user_id: user_id.text(),
             faults: RpcFaults::default(),
+            streams: AtomicUsize::new(0),
             schema,
             platform,
             entities: RwLock::default(),

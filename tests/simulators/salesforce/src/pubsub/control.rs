@@ -1,5 +1,7 @@
 //! `/__sim/pubsub…`: what a test may do to the bus.
 
+use std::sync::atomic::Ordering;
+
 use http::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -143,6 +145,7 @@ fn report(bus: &PubSub) -> Value {
     let names: Vec<&str> = bus.captured().iter().map(|o| bus.schema.objects[*o].name.as_str()).collect();
     let hex: String = replay_id(bus.log.latest(now_ms())).iter().map(|b| format!("{b:02x}")).collect();
     json!({"entities": names, "retained": events, "retainedBytes": bytes, "latestReplayId": hex,
+        "streams": bus.streams.load(Ordering::SeqCst),
         "delivered": allowed - left.min(allowed), "deliveredMax": allowed})
 }
 

@@ -3,6 +3,7 @@
 //! Nothing is delivered that was not asked for. While something is asked for and nothing happens, an empty answer keeps
 //! the stream alive; while nothing is asked for, the stream ends after a while.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
@@ -10,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tonic::Status;
 
-use crate::pubsub::bus::now_ms;
+use crate::pubsub::bus::{PubSub, now_ms};
 use crate::pubsub::config::REQUESTED_MAX;
 use crate::pubsub::faults::Damage;
 use crate::pubsub::log::{Event, replay_id};
@@ -38,6 +39,22 @@ pub struct Answer {
     pub commit: Option<CommitReplayResponse>,
 }
 
+/// Counts an open subscription while it lives.
+struct Counted<'a>(&'a PubSub);
+
+impl<'a> Counted<'a> {
+    fn new(bus: &'a PubSub) -> Self {
+        bus.streams.fetch_add(1, Ordering::SeqCst);
+        Self(bus)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.streams.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 /// A subscription under way.
 pub struct Delivery {
     pub session: Session,
@@ -59,6 +76,7 @@ impl Delivery {
         S: Stream<Item = Result<Ask, Status>> + Unpin,
     {
         let bus = self.session.bus();
+        let _counted = Counted::new(&bus);
         let (mut bell, mut cuts) = (bus.log.bell(), bus.faults.cuts());
         let mut spoke = Instant::now();
         loop {
