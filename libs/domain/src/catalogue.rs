@@ -145,6 +145,14 @@ catalogue! {
         "Refused by the target",
         "The target refused the record with a code that is not in the catalogue; the code is kept verbatim.",
         "Look up the target's own code, mend the cause, then retry the refused records.";
+    RecordFrozen = "DATA_FROZEN_001", Error, Target, retry: false, auto: false,
+        "Record cannot be changed",
+        "The target keeps the record as it is: it is locked by an approval, archived, or a converted lead.",
+        "Release the record in the target (finish or recall the approval) or leave it out with `where`, then retry the refused records.";
+    ObjectsMixed = "DATA_MIXED_001", Error, Platform, retry: false, auto: false,
+        "Setup and data in one transaction",
+        "The target refused to change a setup object, such as a user or a group, together with data.",
+        "Load setup objects by a sync of their own; automation in the target that touches both has to be mended there.";
     RowLocked = "DATA_LOCK_001", Warning, Target, retry: true, auto: true,
         "Row locked",
         "The target could not lock a row because something else was changing it.",
@@ -169,6 +177,14 @@ catalogue! {
         "Bulk allocation used up",
         "The org's Bulk API jobs, batches or bytes of the last 24 hours are used up.",
         "The run waits and resumes when the rolling window frees some.";
+    PlatformLimit = "LIMITS_PLATFORM_001", Error, Target, retry: false, auto: false,
+        "A fixed limit of the target reached",
+        "The target holds as many of something (licences, picklist values, long text, related records) as it may.",
+        "Make room, raise the limit where the edition allows it, or leave the field or records out; then retry the refused records.";
+    TooMuch = "LIMITS_SIZE_001", Warning, Target, retry: false, auto: true,
+        "Too much for one request",
+        "The org gave up on a request because it asked for too much at once: a query ran too long, or a list was too long.",
+        "Asked again in smaller parts by itself. If it stays, narrow the object with `where` on an indexed field.";
     RateLimited = "LIMITS_RATE_001", Warning, Target, retry: true, auto: true,
         "Too many requests at once",
         "The org refused a request because too many were under way.",
@@ -225,6 +241,14 @@ catalogue! {
         "Definition not valid",
         "A definition could not be read or contradicts itself.",
         "Correct the place that is named by line and column.";
+    ApiVersion = "SCHEMA_API_VERSION_001", Fatal, Operator, retry: false, auto: false,
+        "API version not served",
+        "The org does not serve the API version that the connection names.",
+        "Correct `api_version` of the connection; the org lists its versions under /services/data.";
+    RequestForm = "SYSTEM_REQUEST_001", Error, Platform, retry: false, auto: false,
+        "The system did not accept the form of a request",
+        "A request was not in the form that the system's API expects.",
+        "Report it with the code that is kept verbatim; see whether a proxy changes requests on the way.";
     SyncUnknown = "SCHEMA_SYNC_002", Fatal, Operator, retry: false, auto: false,
         "Unknown sync or run",
         "The named sync or run does not exist.",

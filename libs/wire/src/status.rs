@@ -66,9 +66,12 @@ fn grpc_code(code: ErrorCode) -> Code {
         ErrorCode::KeyReused => Code::AlreadyExists,
         ErrorCode::MethodUnknown => Code::Unimplemented,
         ErrorCode::RunActive | ErrorCode::RunState | ErrorCode::ProductionTarget => Code::FailedPrecondition,
-        ErrorCode::DailyApiLimit | ErrorCode::BulkLimit | ErrorCode::RateLimited | ErrorCode::Throttled | ErrorCode::RequestTooLarge => {
-            Code::ResourceExhausted
-        }
+        ErrorCode::DailyApiLimit
+        | ErrorCode::BulkLimit
+        | ErrorCode::RateLimited
+        | ErrorCode::Throttled
+        | ErrorCode::RequestTooLarge
+        | ErrorCode::TooMuch => Code::ResourceExhausted,
         ErrorCode::Internal => Code::Internal,
         other if other.entry().can_retry => Code::Unavailable,
         other if other.entry().blame == Blame::Operator => Code::FailedPrecondition,

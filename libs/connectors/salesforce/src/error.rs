@@ -36,7 +36,7 @@ const fn rule_when(native: &'static str, when: &'static str, code: ErrorCode) ->
 static RULES: &[Rule] = &[
     // Sessions, apps, org state.
     rule("INVALID_SESSION_ID", ErrorCode::TokenExpired),
-    rule("INVALID_AUTH_HEADER", ErrorCode::Credentials),
+    rule("INVALID_AUTH_HEADER", ErrorCode::RequestForm),
     rule("API_DISABLED_FOR_ORG", ErrorCode::Permission),
     rule("API_CURRENTLY_DISABLED", ErrorCode::Permission),
     rule("FUNCTIONALITY_NOT_ENABLED", ErrorCode::Permission),
@@ -58,35 +58,35 @@ static RULES: &[Rule] = &[
     rule("EXCEEDED_QUOTA", ErrorCode::Storage),
     rule_when("LIMIT_EXCEEDED", "job", ErrorCode::BulkLimit),
     rule_when("LIMIT_EXCEEDED", "24 hour", ErrorCode::BulkLimit),
-    rule("LIMIT_EXCEEDED", ErrorCode::TargetRefused),
-    rule("TOO_MANY_ENUM_VALUE", ErrorCode::TargetRefused),
-    rule("CUSTOM_CLOB_FIELD_LIMIT_EXCEEDED", ErrorCode::TargetRefused),
-    rule("LICENSE_LIMIT_EXCEEDED", ErrorCode::TargetRefused),
-    rule("EXCEEDED_ID_LIMIT", ErrorCode::TargetRefused),
-    rule("EXCEEDED_MAX_SIZE_REQUEST", ErrorCode::TargetRefused),
+    rule("LIMIT_EXCEEDED", ErrorCode::PlatformLimit),
+    rule("TOO_MANY_ENUM_VALUE", ErrorCode::PlatformLimit),
+    rule("CUSTOM_CLOB_FIELD_LIMIT_EXCEEDED", ErrorCode::PlatformLimit),
+    rule("LICENSE_LIMIT_EXCEEDED", ErrorCode::PlatformLimit),
+    rule("EXCEEDED_ID_LIMIT", ErrorCode::TooMuch),
+    rule("EXCEEDED_MAX_SIZE_REQUEST", ErrorCode::TooMuch),
     // The service itself.
     rule("SERVER_UNAVAILABLE", ErrorCode::Unreachable),
     rule("UNKNOWN_EXCEPTION", ErrorCode::BadAnswer),
     rule("INTERNAL_ERROR", ErrorCode::BadAnswer),
     rule("TOO_MANY_APEX_REQUESTS", ErrorCode::RateLimited),
     rule("INSERT_UPDATE_DELETE_NOT_ALLOWED_DURING_MAINTENANCE", ErrorCode::Unreachable),
-    rule("UNSUPPORTED_API_VERSION", ErrorCode::SyncInvalid),
-    rule("INVALID_VERSION", ErrorCode::SyncInvalid),
-    rule("GONE", ErrorCode::SyncInvalid),
-    rule("METHOD_NOT_ALLOWED", ErrorCode::TargetRefused),
-    rule("JSON_PARSER_ERROR", ErrorCode::TargetRefused),
-    rule("XML_PARSER_ERROR", ErrorCode::TargetRefused),
-    rule("INVALID_IDEMPOTENCY_KEY", ErrorCode::TargetRefused),
-    rule("IDEMPOTENCY_FEATURE_NOT_ENABLED", ErrorCode::TargetRefused),
-    rule("IDEMPOTENCY_NOT_SUPPORTED", ErrorCode::TargetRefused),
+    rule("UNSUPPORTED_API_VERSION", ErrorCode::ApiVersion),
+    rule("INVALID_VERSION", ErrorCode::ApiVersion),
+    rule("GONE", ErrorCode::ApiVersion),
+    rule("METHOD_NOT_ALLOWED", ErrorCode::RequestForm),
+    rule("JSON_PARSER_ERROR", ErrorCode::RequestForm),
+    rule("XML_PARSER_ERROR", ErrorCode::RequestForm),
+    rule("INVALID_IDEMPOTENCY_KEY", ErrorCode::RequestForm),
+    rule("IDEMPOTENCY_FEATURE_NOT_ENABLED", ErrorCode::RequestForm),
+    rule("IDEMPOTENCY_NOT_SUPPORTED", ErrorCode::RequestForm),
     // Queries.
     rule("MALFORMED_QUERY", ErrorCode::Query),
     rule("INVALID_QUERY_FILTER_OPERATOR", ErrorCode::Query),
     rule("QUERY_TOO_COMPLICATED", ErrorCode::Query),
-    rule("OPERATION_TOO_LARGE", ErrorCode::Query),
+    rule("OPERATION_TOO_LARGE", ErrorCode::TooMuch),
     rule("INVALID_QUERY_LOCATOR", ErrorCode::JobFailed),
-    rule("QUERY_TIMEOUT", ErrorCode::NetworkTimeout),
-    rule("REQUEST_RUNNING_TOO_LONG", ErrorCode::NetworkTimeout),
+    rule("QUERY_TIMEOUT", ErrorCode::TooMuch),
+    rule("REQUEST_RUNNING_TOO_LONG", ErrorCode::TooMuch),
     // Schema.
     rule("NOT_FOUND", ErrorCode::ObjectMissing),
     rule("INVALID_TYPE", ErrorCode::ObjectMissing),
@@ -97,10 +97,10 @@ static RULES: &[Rule] = &[
     rule("INVALID_FIELD_FOR_INSERT_UPDATE", ErrorCode::Permission),
     rule("INSUFFICIENT_ACCESS", ErrorCode::Permission),
     rule("INSUFFICIENT_ACCESS_OR_READONLY", ErrorCode::Permission),
-    rule("CANNOT_UPDATE_CONVERTED_LEAD", ErrorCode::Permission),
+    rule("CANNOT_UPDATE_CONVERTED_LEAD", ErrorCode::RecordFrozen),
     rule("DELETE_REQUIRED_ON_CASCADE", ErrorCode::Permission),
-    rule("ENTITY_IS_LOCKED", ErrorCode::TargetRefused),
-    rule("ENTITY_IS_ARCHIVED", ErrorCode::TargetRefused),
+    rule("ENTITY_IS_LOCKED", ErrorCode::RecordFrozen),
+    rule("ENTITY_IS_ARCHIVED", ErrorCode::RecordFrozen),
     // Values.
     rule("INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST", ErrorCode::PicklistValue),
     rule("INVALID_CURRENCY_ISO", ErrorCode::PicklistValue),
@@ -144,26 +144,26 @@ static RULES: &[Rule] = &[
     // Innocent neighbours of a failed record.
     rule("ALL_OR_NONE_OPERATION_ROLLED_BACK", ErrorCode::JobFailed),
     rule("PROCESSING_HALTED", ErrorCode::JobFailed),
-    rule("MIXED_DML_OPERATION", ErrorCode::TargetRefused),
-    rule("UNSUPPORTED_DML", ErrorCode::TargetRefused),
+    rule("MIXED_DML_OPERATION", ErrorCode::ObjectsMixed),
+    rule("UNSUPPORTED_DML", ErrorCode::ObjectsMixed),
     // Bulk API 2.0, in front of a job's errorMessage, and in capitals as errorCode of its resources.
-    rule("ClientInputError", ErrorCode::TargetRefused),
+    rule("ClientInputError", ErrorCode::RequestForm),
     rule("ExceededQuota", ErrorCode::BulkLimit),
     rule_when("FeatureNotEnabled", "Query", ErrorCode::Query),
     rule("FeatureNotEnabled", ErrorCode::Permission),
     rule_when("InvalidBatch", "Field name not found", ErrorCode::FieldMissing),
     rule_when("InvalidBatch", "does not match an External ID", ErrorCode::FieldMissing),
     rule_when("InvalidBatch", "Records not processed", ErrorCode::JobFailed),
-    rule("InvalidBatch", ErrorCode::TargetRefused),
+    rule("InvalidBatch", ErrorCode::RequestForm),
     rule("InvalidEntity", ErrorCode::ObjectMissing),
     rule("InvalidJob", ErrorCode::JobFailed),
     rule("InvalidJobState", ErrorCode::JobFailed),
-    rule("InvalidOperation", ErrorCode::TargetRefused),
+    rule("InvalidOperation", ErrorCode::RequestForm),
     rule("InvalidSessionId", ErrorCode::TokenExpired),
-    rule("InvalidUrl", ErrorCode::TargetRefused),
+    rule("InvalidUrl", ErrorCode::RequestForm),
     rule("InvalidUser", ErrorCode::Permission),
-    rule("InvalidXML", ErrorCode::TargetRefused),
-    rule("MethodNotAllowed", ErrorCode::TargetRefused),
+    rule("InvalidXML", ErrorCode::RequestForm),
+    rule("MethodNotAllowed", ErrorCode::RequestForm),
     rule("NotFound", ErrorCode::ObjectMissing),
     rule("Timeout", ErrorCode::NetworkTimeout),
     rule("TooManyLockFailure", ErrorCode::RowLocked),
@@ -184,6 +184,39 @@ pub fn catalogue_code(native: &str, message: &str) -> Option<ErrorCode> {
         .iter()
         .find(|r| r.native.eq_ignore_ascii_case(native) && r.when.is_none_or(|w| message.contains(w)))
         .map(|r| r.code)
+}
+
+/// What can be done about an error, besides mending its cause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    /// Nothing: the same request fails again until a person changes data or configuration.
+    Never,
+    /// The same request, after growing pauses.
+    BackOff,
+    /// The same question in smaller parts.
+    Smaller,
+    /// The same request under a new token, once.
+    SignIn,
+    /// The same request when an allocation has freed up: hours, or somebody's work.
+    Wait,
+}
+
+/// The class of one of Salesforce's codes; one that the table does not know is not tried again.
+#[must_use]
+pub fn retry(native: &str, message: &str) -> Retry {
+    catalogue_code(native, message).map_or(Retry::Never, retry_class)
+}
+
+/// The class of an entry of the catalogue.
+#[must_use]
+pub fn retry_class(code: ErrorCode) -> Retry {
+    match code {
+        ErrorCode::TokenExpired => Retry::SignIn,
+        ErrorCode::TooMuch => Retry::Smaller,
+        ErrorCode::DailyApiLimit | ErrorCode::BulkLimit | ErrorCode::Storage => Retry::Wait,
+        other if other.entry().can_retry => Retry::BackOff,
+        _ => Retry::Never,
+    }
 }
 
 /// One element of an error body. `statusCode` stands where records are answered for, `errorCode` elsewhere; some
@@ -351,8 +384,6 @@ mod tests {
         "UNABLE_TO_LOCK_ROW",
         "TXN_SECURITY_METERING_ERROR",
         "TXN_SECURITY_RUNTIME_ERROR",
-        "QUERY_TIMEOUT",
-        "REQUEST_RUNNING_TOO_LONG",
         "SERVER_UNAVAILABLE",
         "UNKNOWN_EXCEPTION",
         "INTERNAL_ERROR",
