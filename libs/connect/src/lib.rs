@@ -18,5 +18,5 @@ pub mod target;
 pub use access::{Access, AccessToken, Usage};
 pub use digest::RowDigester;
 pub use error::ConnectError;
-pub use source::{Generation, GenerationState, OrgInfo, OrgKind, Page, Query, Source};
+pub use source::{Generation, GenerationState, Hints, OrgInfo, OrgKind, Page, Query, Source};
 pub use target::{Column, JobState, JobStatus, Nulls, Operation, ResultKind, ResultRow, Target};

@@ -52,7 +52,23 @@ pub struct Query {
     pub page_records: u32,
 }
 
-/// One immutable reading: a query job's id.
+/// What is known of a reading before it is opened. Wrong hints cost time, never records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hints {
+    /// Records that were counted; a source may have a quicker way for few.
+    pub records: Option<u64>,
+    /// Parts to cut the reading into, because in fewer it took too long (`LIMITS_SIZE_001`). Parts are read one after
+    /// the other under one cursor; a source that cannot cut opens one.
+    pub parts: u32,
+}
+
+impl Default for Hints {
+    fn default() -> Self {
+        Self { records: None, parts: 1 }
+    }
+}
+
+/// One immutable reading, under a name that its source understands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Generation(pub String);
 
@@ -62,7 +78,7 @@ pub enum GenerationState {
     Ready {
         records: u64,
     },
-    /// It will never become ready.
+    /// It will never become ready. `LIMITS_SIZE_001`: in more parts it may.
     Failed(ConnectError),
 }
 
@@ -86,7 +102,15 @@ pub trait Source: Send + Sync {
     async fn count(&self, query: &Query) -> Result<u64, ConnectError>;
 
     /// Starts a generation. Not idempotent: an unanswered call may have left one that is swept later.
-    async fn open(&self, query: &Query) -> Result<Generation, ConnectError>;
+    async fn open_with(&self, query: &Query, hints: &Hints) -> Result<Generation, ConnectError>;
+
+    /// The same, nothing being known.
+    async fn open(&self, query: &Query) -> Result<Generation, ConnectError> {
+        self.open_with(query, &Hints::default()).await
+    }
+
+    /// In how many parts a generation was opened.
+    fn parts(&self, generation: &Generation) -> u32;
 
     async fn state(&self, generation: &Generation) -> Result<GenerationState, ConnectError>;
 

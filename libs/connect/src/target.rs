@@ -35,6 +35,8 @@ pub enum Operation {
     },
     /// Rows are `Id` alone.
     Delete,
+    /// As `Delete`, past the recycle bin.
+    HardDelete,
 }
 
 /// How a null cell is written.

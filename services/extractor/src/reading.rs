@@ -8,7 +8,7 @@ use arrow_array::RecordBatch;
 use async_trait::async_trait;
 use futures::StreamExt;
 use syncline_connect::retry::RetryPolicy;
-use syncline_connect::{ConnectError, Generation, GenerationState, Query, Source};
+use syncline_connect::{ConnectError, Generation, GenerationState, Hints, Query, Source};
 use syncline_domain::plan::{ObjectPlan, Plan};
 use syncline_domain::{ErrorCode, RunId};
 use syncline_runtime::access::ServiceAccess;
@@ -30,6 +30,10 @@ const BATCH_ROWS_MAX: usize = 5_000;
 const PAGE_RECORDS: u32 = 50_000;
 /// Readings of one object that may be lost before that is an error.
 pub const GENERATIONS_MAX: i32 = 8;
+/// A reading that took too long is cut into so many times more parts.
+const PARTS_FACTOR: u32 = 4;
+/// More parts than this are not worth their requests.
+const PARTS_MAX: u32 = 64;
 const POLL_MIN: Duration = Duration::from_millis(50);
 const POLL_MAX: Duration = Duration::from_secs(10);
 /// A job that is still running after this long gives the lease back; it is looked at again later.
@@ -45,6 +49,8 @@ pub struct Limits {
     pub job_wait: Duration,
     /// How long to wait for room before the lease is given back.
     pub room_wait: Duration,
+    /// Objects of few records are read by pages of a query instead of a job.
+    pub small_readings: bool,
 }
 
 impl Default for Limits {
@@ -54,12 +60,16 @@ impl Default for Limits {
             page_records: PAGE_RECORDS,
             job_wait: JOB_WAIT,
             room_wait: ROOM_WAIT,
+            small_readings: true,
         }
     }
 }
 
 /// State of a generation whose end marker is published.
 const DONE: &str = "done";
+/// States of one that cannot be read on: the source lost it, or gave it up because it took too long in so few parts.
+const LOST: &str = "lost";
+const TOO_MUCH: &str = "too_much";
 
 /// The stage.
 pub struct Reading {
@@ -73,6 +83,8 @@ pub struct Reading {
 enum Broken {
     /// The source no longer has it, or its content differs from what was recorded: open another one.
     Lost(String),
+    /// It took too long: open one in more parts.
+    TooMuch(String),
     Failed(StageError),
 }
 
@@ -116,15 +128,21 @@ impl Reading {
     }
 
     /// The generation to read: the newest one, or a new one where there is none or it was lost.
-    async fn generation(&self, work: &Work, source: &Salesforce, query: &Query) -> Result<GenerationRow, StageError> {
+    async fn generation(&self, work: &Work, source: &Salesforce, query: &Query, records: u64) -> Result<GenerationRow, StageError> {
         let (run, object) = (work.run(), work.object()?);
         let newest = store::generation_newest(&self.platform.db, run, object).await?;
-        let number = match newest {
-            Some(row) if row.state != "lost" => return Ok(row),
-            Some(row) => row.generation + 1,
-            None => 0,
+        let parts = |row: &GenerationRow| source.parts(&Generation(row.handle.clone()));
+        let (number, parts) = match newest {
+            None => (0, 1),
+            Some(row) if row.state == LOST => (row.generation + 1, parts(&row)),
+            Some(row) if row.state == TOO_MUCH => (row.generation + 1, (parts(&row) * PARTS_FACTOR).min(PARTS_MAX)),
+            Some(row) => return Ok(row),
         };
-        let opened = source.open(query).await?;
+        let hints = Hints {
+            records: self.limits.small_readings.then_some(records),
+            parts,
+        };
+        let opened = source.open_with(query, &hints).await?;
         let mut tx = self.platform.db.begin().await?;
         work.lease.guard(&mut tx).await?;
         store::generation_insert(&mut tx, run, object, number, &opened.0).await?;
@@ -145,6 +163,7 @@ impl Reading {
         loop {
             match source.state(handle).await? {
                 GenerationState::Ready { records } => return Ok(Some(records)),
+                GenerationState::Failed(error) if error.code == ErrorCode::TooMuch => return Err(Broken::TooMuch(error.to_string())),
                 // It stays failed however often it is asked; another job may fare better.
                 GenerationState::Failed(error) if error.can_retry() => return Err(Broken::Lost(error.to_string())),
                 GenerationState::Failed(error) => return Err(error.into()),
@@ -155,10 +174,29 @@ impl Reading {
         }
     }
 
+    /// Marks the newest generation as one that is not read on; the next invitation opens another.
+    async fn begin_again(&self, work: &Work, state: &str, why: &str) -> Result<Outcome, StageError> {
+        let name = work.object()?;
+        tracing::warn!(object = %name, %why, state, "a reading cannot go on; another generation is opened");
+        if let Some(newest) = store::generation_newest(&self.platform.db, work.run(), name).await? {
+            let mut tx = self.platform.db.begin().await?;
+            work.lease.guard(&mut tx).await?;
+            store::generation_state(&mut tx, work.run(), name, newest.generation, state).await?;
+            tx.commit().await?;
+            if newest.generation + 1 >= GENERATIONS_MAX {
+                let message = format!("{GENERATIONS_MAX} readings of {name} could not be finished, the last one because: {why}");
+                return Err(StageError::new(ErrorCode::Internal, message));
+            }
+        }
+        Ok(Outcome::Yielded {
+            reason: "the reading was lost and begins again".to_owned(),
+        })
+    }
+
     async fn read(&self, work: &Work, plan: &Plan, hash: &str, object: &ObjectPlan) -> Result<Outcome, Broken> {
         let source = self.source(plan)?;
         let query = self.query(plan, object);
-        let generation = self.generation(work, &source, &query).await?;
+        let generation = self.generation(work, &source, &query, object.records).await?;
         let handle = Generation(generation.handle.clone());
         if generation.state == DONE {
             // Only the report is missing. The query job may be gone by now, and that is no loss.
@@ -211,22 +249,8 @@ impl Stage for Reading {
         match self.read(work, &pinned.plan, &pinned.hash, object).await {
             Ok(outcome) => Ok(outcome),
             Err(Broken::Failed(error)) => Err(error),
-            Err(Broken::Lost(why)) => {
-                tracing::warn!(object = %name, %why, "a reading was lost; another generation is opened");
-                if let Some(newest) = store::generation_newest(&self.platform.db, work.run(), name).await? {
-                    let mut tx = self.platform.db.begin().await?;
-                    work.lease.guard(&mut tx).await?;
-                    store::generation_state(&mut tx, work.run(), name, newest.generation, "lost").await?;
-                    tx.commit().await?;
-                    if newest.generation + 1 >= GENERATIONS_MAX {
-                        let message = format!("the source lost {GENERATIONS_MAX} readings of {name}, the last one because: {why}");
-                        return Err(StageError::new(ErrorCode::Internal, message));
-                    }
-                }
-                Ok(Outcome::Yielded {
-                    reason: "the reading was lost and begins again".to_owned(),
-                })
-            }
+            Err(Broken::Lost(why)) => self.begin_again(work, LOST, &why).await,
+            Err(Broken::TooMuch(why)) => self.begin_again(work, TOO_MUCH, &why).await,
         }
     }
 }

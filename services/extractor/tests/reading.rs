@@ -31,6 +31,7 @@ const LIMITS: Limits = Limits {
     page_records: 25,
     job_wait: Duration::from_millis(200),
     room_wait: Duration::from_millis(60),
+    small_readings: false,
 };
 
 struct Desk {
@@ -370,6 +371,43 @@ async fn content_that_differs_from_what_was_recorded_begins_another_generation()
         assert_eq!(desk.generations().await, [(0, "lost".to_owned()), (1, "done".to_owned())]);
         desk.bench.purge().await;
     }
+}
+
+#[tokio::test]
+async fn a_reading_that_takes_too_long_is_read_in_parts() {
+    let desk = Desk::start().await;
+    let message = "QUERY_TIMEOUT : Your query request was running for too long.";
+    let failed = json!({"id": "750000000000001AAA", "state": "Failed", "errorMessage": message});
+    let fault = json!({"kind": "status", "method": "GET", "path": "/jobs/query/750", "status": 200, "body": failed, "times": 1});
+    desk.org.state.faults.add(serde_json::from_value(fault).unwrap());
+    match desk.work().await.unwrap() {
+        Outcome::Yielded { reason } => assert!(reason.contains("begins again"), "{reason}"),
+        other => panic!("{other:?} after a timeout"),
+    }
+    desk.until_done().await;
+    assert_complete(&desk, &desk.raw().await, 1);
+    assert_eq!(desk.generations().await, [(0, "too_much".to_owned()), (1, "done".to_owned())]);
+    let jobs = "select count(*) from generation where generation = 1 and handle like '%+%+%+%'";
+    assert_eq!(desk.bench.number(jobs).await, 1, "four jobs");
+    desk.bench.purge().await;
+}
+
+#[tokio::test]
+async fn an_object_of_few_records_is_read_without_a_job() {
+    let limits = Limits {
+        small_readings: true,
+        ..LIMITS
+    };
+    let desk = Desk::with(limits, OrgConfig::default(), |_| {}).await;
+    desk.until_done().await;
+    assert_complete(&desk, &desk.raw().await, 0);
+    assert_eq!(desk.org.state.query_jobs().len(), 0);
+    let handle: String = sqlx::query_scalar("select handle from generation")
+        .fetch_one(&desk.bench.platform.db)
+        .await
+        .unwrap();
+    assert_eq!(handle, format!("query:{}", desk.ids().len()));
+    desk.bench.purge().await;
 }
 
 #[tokio::test]

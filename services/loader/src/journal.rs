@@ -175,7 +175,7 @@ async fn ended(context: &Context, row: &EntryRow, job: &str, passing: Passing) -
 fn gone(context: &Context, row: &EntryRow, job: &str) -> Result<Outcomes, StageError> {
     match row.operation {
         Operation::Update | Operation::Upsert { .. } => Ok(Outcomes::nothing_written(row)),
-        Operation::Insert | Operation::Delete => Err(StageError::new(
+        Operation::Insert | Operation::Delete | Operation::HardDelete => Err(StageError::new(
             ErrorCode::ResultsGone,
             format!(
                 "job {job} of {} is no longer known to the target, so nobody can tell which of its {} rows were inserted",
@@ -316,7 +316,7 @@ async fn refuse_owned(tx: &mut PgConnection, row: &EntryRow, outcomes: &mut Outc
         native: String::new(),
         fields: match &row.operation {
             Operation::Upsert { key } => vec![key.to_string()],
-            Operation::Insert | Operation::Update | Operation::Delete => Vec::new(),
+            Operation::Insert | Operation::Update | Operation::Delete | Operation::HardDelete => Vec::new(),
         },
     };
     tracing::warn!(

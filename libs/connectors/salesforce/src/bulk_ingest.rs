@@ -12,6 +12,7 @@ use crate::client::{Client, Request};
 use crate::csv_read::decoded;
 use crate::error;
 use crate::job::{JobInfo, JobPage, checked_id, is_state_conflict};
+use crate::options::Assignment;
 use crate::results::ResultDecoder;
 
 /// A page lists up to 1,000 jobs; an org that has more pages than this is not swept in one go.
@@ -23,6 +24,7 @@ pub(crate) async fn create(client: &Client, object: &ObjectName, operation: &Ope
         Operation::Update => ("update", None),
         Operation::Upsert { key } => ("upsert", Some(key)),
         Operation::Delete => ("delete", None),
+        Operation::HardDelete => ("hardDelete", None),
     };
     let mut body = json!({
         "object": object.as_str(),
@@ -33,6 +35,9 @@ pub(crate) async fn create(client: &Client, object: &ObjectName, operation: &Ope
     });
     if let (Some(key), Some(body)) = (key, body.as_object_mut()) {
         body.insert("externalIdFieldName".to_owned(), key.as_str().into());
+    }
+    if let (Assignment::Rule(id), Some(body)) = (&client.options().assignment, body.as_object_mut()) {
+        body.insert("assignmentRuleId".to_owned(), id.as_str().into());
     }
     let job: JobInfo = client.json(&Request::create("jobs/ingest", &body)).await?;
     Ok(checked_id(&job.id)?.to_owned())

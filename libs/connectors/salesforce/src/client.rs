@@ -4,10 +4,8 @@
 //! replayed once; what the catalogue says may pass is tried again, but only where repeating cannot do something twice;
 //! every answer's `Sforce-Limit-Info` is reported. No error or log line holds a token, a query or a body.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
@@ -15,17 +13,15 @@ use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use http::{HeaderMap, Method, StatusCode, header};
-use http_body::{Frame, SizeHint};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use syncline_connect::retry::RetryPolicy;
 use syncline_connect::{Access, AccessToken, ConnectError, Usage};
 use syncline_domain::ErrorCode;
 
-use crate::error;
+use crate::options::Options;
+use crate::{compress, error};
 
-/// The name under which the org's change events show what we wrote (REST API, header `Sforce-Call-Options`).
-const CALL_OPTIONS: &str = "client=syncline";
 /// No JSON answer that we ask for comes near this; a server that sends more is not answering the question.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
 /// No wait is longer than the day over which allocations are counted (REST API, API request limits): what asks for more
@@ -42,14 +38,27 @@ pub(crate) enum Body {
     Csv(Vec<Bytes>),
 }
 
+impl Body {
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::Empty => 0,
+            Self::Json(json) => json.len() as u64,
+            Self::Csv(chunks) => chunks.iter().map(|c| c.len() as u64).sum(),
+        }
+    }
+}
+
 /// A request, kept so that it can be sent again.
 pub(crate) struct Request {
     method: Method,
     /// Below `/services/data/vXX.0/`, or from the host's root when it begins with `/`.
     path: String,
     query: Vec<(&'static str, String)>,
+    headers: Vec<(&'static str, String)>,
     body: Body,
     accept: &'static str,
+    /// An unchanged answer (304) is an answer.
+    conditional: bool,
     /// Sending it twice does no more than sending it once.
     repeatable: bool,
 }
@@ -60,6 +69,8 @@ impl Request {
             method,
             path: path.into(),
             query: Vec::new(),
+            headers: Vec::new(),
+            conditional: false,
             body,
             accept: "application/json",
             repeatable,
@@ -99,6 +110,29 @@ impl Request {
         self
     }
 
+    pub(crate) fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    /// Asks for an answer only if it is another one than the one that had `validators`.
+    pub(crate) fn unless(mut self, validators: &Validators) -> Self {
+        self.conditional = true;
+        if let Some(etag) = &validators.etag {
+            self = self.header("If-None-Match", etag);
+        }
+        if let Some(modified) = &validators.last_modified {
+            self = self.header("If-Modified-Since", modified);
+        }
+        self
+    }
+
+    /// Any bytes: a file.
+    pub(crate) fn accept_any(mut self) -> Self {
+        self.accept = "*/*";
+        self
+    }
+
     pub(crate) fn accept_csv(mut self) -> Self {
         self.accept = "text/csv";
         self
@@ -115,8 +149,32 @@ fn json_body(body: &serde_json::Value) -> Body {
     Body::Json(Bytes::from(body.to_string()))
 }
 
+/// How an answer can be recognised later (RFC 9110, section 8.8).
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, Deserialize)]
+pub struct Validators {
+    pub etag: Option<String>,
+    pub last_modified: Option<String>,
+}
+
+impl Validators {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let text = |name: header::HeaderName| Some(headers.get(name)?.to_str().ok()?.to_owned());
+        Self {
+            etag: text(header::ETAG),
+            last_modified: text(header::LAST_MODIFIED),
+        }
+    }
+
+    /// Whether there is anything to ask by.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.etag.is_none() && self.last_modified.is_none()
+    }
+}
+
 /// An answer that was read to its end.
 pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
 }
@@ -151,6 +209,7 @@ pub(crate) struct Client {
     http: reqwest::Client,
     access: Arc<dyn Access>,
     policy: RetryPolicy,
+    options: Arc<Options>,
     calls: Arc<AtomicU64>,
 }
 
@@ -167,13 +226,23 @@ pub fn http_client(policy: &RetryPolicy) -> Result<reqwest::Client, ConnectError
 }
 
 impl Client {
-    pub(crate) fn new(http: reqwest::Client, access: Arc<dyn Access>, policy: RetryPolicy) -> Self {
+    pub(crate) fn new(http: reqwest::Client, access: Arc<dyn Access>, policy: RetryPolicy, options: Options) -> Self {
         Self {
             http,
             access,
             policy,
+            options: Arc::new(options),
             calls: Arc::new(AtomicU64::new(0)),
         }
+    }
+
+    pub(crate) fn options(&self) -> &Options {
+        &self.options
+    }
+
+    pub(crate) fn with_options(mut self, options: Options) -> Self {
+        self.options = Arc::new(options);
+        self
     }
 
     pub(crate) fn calls(&self) -> u64 {
@@ -193,6 +262,15 @@ impl Client {
 
     /// Sends; the body is left to the caller. A break in the body is the caller's to handle.
     pub(crate) async fn stream(&self, request: &Request) -> Result<Streaming, ConnectError> {
+        self.streaming(request, true).await
+    }
+
+    /// The same where the body may be anything, a page of HTML included.
+    pub(crate) async fn stream_any(&self, request: &Request) -> Result<Streaming, ConnectError> {
+        self.streaming(request, false).await
+    }
+
+    async fn streaming(&self, request: &Request, is_data: bool) -> Result<Streaming, ConnectError> {
         let response = self
             .again(|| async {
                 let what = request.what();
@@ -203,7 +281,7 @@ impl Client {
                     .headers()
                     .get(header::CONTENT_TYPE)
                     .is_some_and(|v| v.as_bytes().starts_with(b"text/html"));
-                if html {
+                if html && is_data {
                     let error = ConnectError::new(ErrorCode::BadAnswer, format!("{what}: a page instead of data"));
                     return Err(Failure::of(request, error));
                 }
@@ -229,6 +307,43 @@ impl Client {
             headers,
             body: body.boxed(),
         })
+    }
+
+    /// Sends a body that can be read once: one attempt, under the token at hand.
+    pub(crate) async fn send_stream(
+        &self,
+        request: &Request,
+        content_type: &str,
+        bytes: u64,
+        body: BoxStream<'static, Result<Bytes, ConnectError>>,
+    ) -> Result<Bytes, ConnectError> {
+        let token = self.access.token().await?;
+        let limit = self.policy.request_timeout + Duration::from_secs(bytes / UPLOAD_BYTES_PER_SECOND_MIN);
+        let builder = self
+            .request(request, &token)
+            .header(header::CONTENT_TYPE, content_type)
+            .header(header::CONTENT_LENGTH, bytes)
+            .body(reqwest::Body::wrap_stream(body));
+        let exchange = async {
+            let response = self.dispatch(request, builder).await.map_err(|f| f.error)?;
+            let status = response.status();
+            let what = request.what();
+            if status == StatusCode::UNAUTHORIZED {
+                // The next call begins under a token that is good.
+                self.access.refresh(&token).await?;
+                return Err(ConnectError::new(ErrorCode::TokenExpired, format!("{what}: the token was refused")));
+            }
+            let wait = retry_after(response.headers());
+            let body = read(response, &what).await?;
+            if status.is_success() {
+                Ok(body)
+            } else {
+                Err(error::from_answer(&what, status.as_u16(), &body, wait))
+            }
+        };
+        tokio::time::timeout(limit, exchange)
+            .await
+            .map_err(|_| timed_out(&request.what()))?
     }
 
     async fn again<T, F: Future<Output = Result<T, Failure>>>(&self, attempt: impl FnMut() -> F) -> Result<T, ConnectError> {
@@ -258,13 +373,13 @@ impl Client {
         let limit = self.policy.request_timeout + upload_time(&request.body);
         let exchange = async {
             let response = self.exchange(request).await?;
-            let headers = response.headers().clone();
+            let (status, headers) = (response.status(), response.headers().clone());
             let body = read(response, &request.what()).await.map_err(|e| Failure::of(request, e))?;
             if error::is_html(&body) {
                 let error = ConnectError::new(ErrorCode::BadAnswer, format!("{}: a page instead of data", request.what()));
                 return Err(Failure::of(request, error));
             }
-            Ok(Answer { headers, body })
+            Ok(Answer { status, headers, body })
         };
         tokio::time::timeout(limit, exchange)
             .await
@@ -284,7 +399,7 @@ impl Client {
             }
         }
         let status = response.status();
-        if status.is_success() {
+        if status.is_success() || (request.conditional && status == StatusCode::NOT_MODIFIED) {
             return Ok(response);
         }
         let wait = retry_after(response.headers());
@@ -296,7 +411,23 @@ impl Client {
     }
 
     async fn send(&self, request: &Request, token: &AccessToken) -> Result<reqwest::Response, Failure> {
-        self.access.permit(1).await.map_err(Failure::last)?;
+        let mut builder = self.request(request, token);
+        let zip = self.options.compression.applies(&token.instance_url, request.body.bytes());
+        let body = match &request.body {
+            Body::Empty => None,
+            Body::Json(json) => Some(("application/json; charset=UTF-8", vec![json.clone()])),
+            Body::Csv(chunks) => Some(("text/csv", chunks.clone())),
+        };
+        if let Some((content_type, chunks)) = body {
+            builder = compress::attach(builder.header(header::CONTENT_TYPE, content_type), chunks, zip)
+                .await
+                .map_err(Failure::last)?;
+        }
+        self.dispatch(request, builder).await
+    }
+
+    /// The request without its body.
+    fn request(&self, request: &Request, token: &AccessToken) -> reqwest::RequestBuilder {
         let url = if request.path.starts_with('/') {
             format!("{}{}", token.instance_url, request.path)
         } else {
@@ -307,20 +438,21 @@ impl Client {
             .http
             .request(request.method.clone(), url)
             .bearer_auth(token.expose())
-            .header("Sforce-Call-Options", CALL_OPTIONS)
+            .header("Sforce-Call-Options", self.options.call_options())
             .header(header::ACCEPT, request.accept);
-        if !request.query.is_empty() {
-            builder = builder.query(&request.query);
+        for (name, value) in &request.headers {
+            builder = builder.header(*name, value);
         }
-        builder = match &request.body {
-            Body::Empty => builder,
-            Body::Json(json) => builder
-                .header(header::CONTENT_TYPE, "application/json; charset=UTF-8")
-                .body(json.clone()),
-            Body::Csv(chunks) => builder
-                .header(header::CONTENT_TYPE, "text/csv")
-                .body(reqwest::Body::wrap(Chunks::new(chunks.clone()))),
-        };
+        if request.query.is_empty() {
+            builder
+        } else {
+            builder.query(&request.query)
+        }
+    }
+
+    /// Takes a permit, sends, counts, and notes what the org says of its allocation.
+    async fn dispatch(&self, request: &Request, builder: reqwest::RequestBuilder) -> Result<reqwest::Response, Failure> {
+        self.access.permit(1).await.map_err(Failure::last)?;
         self.calls.fetch_add(1, Ordering::Relaxed);
         let response = builder.send().await.map_err(|e| {
             let what = request.what();
@@ -359,11 +491,7 @@ fn timed_out(what: &str) -> ConnectError {
 }
 
 fn upload_time(body: &Body) -> Duration {
-    let bytes = match body {
-        Body::Empty | Body::Json(_) => 0,
-        Body::Csv(chunks) => chunks.iter().map(|c| c.len() as u64).sum(),
-    };
-    Duration::from_secs(bytes / UPLOAD_BYTES_PER_SECOND_MIN)
+    Duration::from_secs(body.bytes() / UPLOAD_BYTES_PER_SECOND_MIN)
 }
 
 async fn read(mut response: reqwest::Response, what: &str) -> Result<Bytes, ConnectError> {
@@ -385,17 +513,23 @@ async fn read(mut response: reqwest::Response, what: &str) -> Result<Bytes, Conn
     }
 }
 
-/// `api-usage=18/15000; per-app-api-usage=17/250(appName=demo)`: the org's own figures.
+/// `api-usage=18/15000; per-app-api-usage=17/250(appName=demo)`: the org's own figures. Where the app has a cap of its
+/// own, the one that is closer counts.
 fn usage(headers: &HeaderMap) -> Option<Usage> {
     let text = headers.get("Sforce-Limit-Info")?.to_str().ok()?;
-    let (used, max) = text
-        .split([';', ','])
-        .find_map(|part| part.trim().strip_prefix("api-usage="))?
-        .split_once('/')?;
-    Some(Usage {
-        used: used.trim().parse().ok()?,
-        max: max.trim().parse().ok()?,
-    })
+    let of = |name: &str| {
+        let (used, max) = text
+            .split([';', ','])
+            .find_map(|part| part.trim().strip_prefix(name))?
+            .split_once('/')?;
+        let max = max.split('(').next().unwrap_or_default();
+        Some(Usage {
+            used: used.trim().parse().ok()?,
+            max: max.trim().parse().ok()?,
+        })
+    };
+    let left = |u: &Usage| u.max.saturating_sub(u.used);
+    [of("api-usage="), of("per-app-api-usage=")].into_iter().flatten().min_by_key(left)
 }
 
 /// Seconds or a date (RFC 9110, section 10.2.3).
@@ -409,42 +543,6 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let at = chrono::DateTime::parse_from_rfc2822(text).ok()?;
     let wait = at.to_utc().signed_duration_since(chrono::Utc::now()).to_std().ok()?;
     Some(wait.min(RETRY_AFTER_MAX))
-}
-
-/// A body of known length over chunks that are already in memory.
-struct Chunks {
-    left: std::vec::IntoIter<Bytes>,
-    bytes: u64,
-}
-
-impl Chunks {
-    fn new(chunks: Vec<Bytes>) -> Self {
-        Self {
-            bytes: chunks.iter().map(|c| c.len() as u64).sum(),
-            left: chunks.into_iter(),
-        }
-    }
-}
-
-impl http_body::Body for Chunks {
-    type Data = Bytes;
-    type Error = std::convert::Infallible;
-
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let chunk = self.left.find(|c| !c.is_empty());
-        if let Some(chunk) = &chunk {
-            self.bytes -= chunk.len() as u64;
-        }
-        Poll::Ready(chunk.map(|c| Ok(Frame::data(c))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.bytes == 0
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.bytes)
-    }
 }
 
 #[cfg(test)]
@@ -461,6 +559,10 @@ mod tests {
         let read = |v| usage(&with("sforce-limit-info", v)).map(|u| (u.used, u.max));
         assert_eq!(read("api-usage=18/15000"), Some((18, 15000)));
         assert_eq!(read("per-app-api-usage=17/250(appName=x); api-usage=1/2"), Some((1, 2)));
+        assert_eq!(
+            read("api-usage=18/15000; per-app-api-usage=247/250(appName=demo-app)"),
+            Some((247, 250))
+        );
         assert_eq!(read("api-usage=x/y"), None);
         assert_eq!(read(""), None);
         assert_eq!(retry_after(&with("retry-after", "7")), Some(Duration::from_secs(7)));

@@ -306,6 +306,17 @@ pub fn job_error(what: &str, text: &str) -> ConnectError {
     ConnectError::new(code, format!("{what} failed: {head}{}", detail(rest))).native(head)
 }
 
+/// The error of a query job. One that ran out of time does so again: smaller parts may not (Bulk API 2.0, query jobs, are
+/// tried up to 15 times by the platform itself).
+#[must_use]
+pub fn query_job_error(text: &str) -> ConnectError {
+    let mut error = job_error("the query job", text);
+    if error.code == ErrorCode::NetworkTimeout || text.contains("QUERY_TIMEOUT") || text.contains("Retried more than") {
+        error.code = ErrorCode::TooMuch;
+    }
+    error
+}
+
 /// What a refused row's `sf__Error` says: `CODE:message:field1,field2 --`. The message is dropped.
 #[must_use]
 pub fn refusal(text: &str) -> Refusal {
@@ -322,6 +333,17 @@ pub fn refusal(text: &str) -> Refusal {
         code: catalogue_code(native, rest).unwrap_or(ErrorCode::TargetRefused),
         native: native.to_owned(),
         fields,
+    }
+}
+
+/// What an element of a record's `errors` says.
+#[must_use]
+pub(crate) fn record_refusal(native: &str, message: &str, fields: Vec<String>) -> Refusal {
+    let native = if is_code(native) { native } else { "UNRECOGNISED" };
+    Refusal {
+        code: catalogue_code(native, message).unwrap_or(ErrorCode::TargetRefused),
+        native: native.to_owned(),
+        fields: fields.into_iter().filter(|f| is_name(f)).collect(),
     }
 }
 
@@ -513,6 +535,18 @@ mod tests {
             let refusal = refusal(text);
             assert_eq!((refusal.code, refusal.native.as_str()), (*code, *native), "{text}");
             assert_eq!(refusal.fields, *fields, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_query_job_that_ran_out_of_time_asks_for_smaller_parts() {
+        for (text, code) in [
+            ("QUERY_TIMEOUT : Your query request was running for too long.", ErrorCode::TooMuch),
+            ("InternalServerError : Retried more than 15 times", ErrorCode::TooMuch),
+            ("Timeout : x", ErrorCode::TooMuch),
+            ("InvalidEntity : x", ErrorCode::ObjectMissing),
+        ] {
+            assert_eq!(query_job_error(text).code, code, "{text}");
         }
     }
 

@@ -1,4 +1,5 @@
-//! The Salesforce connector: reading by Bulk API 2.0 query jobs, writing by ingest jobs, the rest by REST.
+//! The Salesforce connector: reading by Bulk API 2.0 query jobs or pages of REST queries, writing by ingest jobs or
+//! sObject Collections (which of them, says [`choice`]), the rest by REST.
 //!
 //! [`Salesforce`] implements [`Source`] and [`Target`] and promises what those say. It holds no credentials: tokens and
 //! quota come from an [`Access`]. Polling is the caller's. A process that builds one must have installed a TLS crypto
@@ -10,21 +11,34 @@
 mod bulk_ingest;
 mod bulk_query;
 pub mod change_event;
+pub mod choice;
 mod client;
+pub mod collections;
 mod column;
+pub mod composite_key;
+mod compress;
 pub mod csv_read;
 pub mod csv_write;
 mod decimal;
 pub mod describe;
 pub mod error;
+pub mod files;
+mod generation;
 mod job;
+pub mod jobs;
 mod moment;
+pub mod names;
 pub mod oauth;
+mod options;
+pub mod person;
 pub mod pubsub;
 mod records;
+pub mod reference;
 mod rest;
+mod rest_query;
 pub mod results;
 pub mod soql;
+pub mod split;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -39,15 +53,19 @@ use syncline_connect::digest::RowDigest;
 use syncline_connect::retry::RetryPolicy;
 use syncline_connect::target::{JobListing, ResultRow};
 use syncline_connect::{
-    Access, Column, ConnectError, Generation, GenerationState, JobStatus, Nulls, Operation, OrgInfo, Page, Query, ResultKind, RowDigester,
-    Source, Target,
+    Access, Column, ConnectError, Generation, GenerationState, Hints, JobStatus, Nulls, Operation, OrgInfo, Page, Query, ResultKind,
+    RowDigester, Source, Target,
 };
-use syncline_domain::ObjectName;
 use syncline_domain::describe::ObjectDescribe;
+use syncline_domain::{FieldName, ObjectName};
 use tokio::sync::OnceCell;
 
-pub use client::http_client;
-pub use rest::Limit;
+use crate::collections::{How, Record, Saved};
+use crate::files::{FileKind, NewFile};
+
+pub use client::{Validators, http_client};
+pub use options::{Assignment, Compression, DuplicateRules, Options};
+pub use rest::{Described, Limit};
 
 /// One org under one connection. Clones share the pool of connections and the count of calls.
 #[derive(Debug, Clone)]
@@ -69,9 +87,16 @@ impl Salesforce {
     #[must_use]
     pub fn with_http(http: reqwest::Client, access: Arc<dyn Access>, policy: RetryPolicy) -> Self {
         Self {
-            client: client::Client::new(http, access, policy),
+            client: client::Client::new(http, access, policy, Options::default()),
             user: Arc::default(),
         }
+    }
+
+    /// The same handle with other options.
+    #[must_use]
+    pub fn with_options(mut self, options: Options) -> Self {
+        self.client = self.client.with_options(options);
+        self
     }
 
     /// The org's allocations by name, such as `DailyApiRequests`.
@@ -80,6 +105,63 @@ impl Salesforce {
     /// As every request.
     pub async fn limits(&self) -> Result<BTreeMap<String, Limit>, ConnectError> {
         rest::limits(&self.client).await
+    }
+
+    /// Describes one object, unless it is still the one that `known` came with.
+    ///
+    /// # Errors
+    /// As every request.
+    pub async fn describe_again(&self, object: &ObjectName, known: &Validators) -> Result<Described, ConnectError> {
+        rest::describe_again(&self.client, object, known).await
+    }
+
+    /// Inserts records, of several objects if need be; an outcome for each, in order. Not repeated after it may have
+    /// arrived, and what became of it cannot be asked.
+    ///
+    /// # Errors
+    /// As every request. Records of calls before the one that failed are written.
+    pub async fn insert(&self, records: &[Record]) -> Result<Vec<Saved>, ConnectError> {
+        collections::write(&self.client, How::Insert, records).await
+    }
+
+    /// Updates records that carry `Id`; a null clears, a field that is not there stays as it is.
+    ///
+    /// # Errors
+    /// As [`Salesforce::insert`]; may be repeated.
+    pub async fn update(&self, records: &[Record]) -> Result<Vec<Saved>, ConnectError> {
+        collections::write(&self.client, How::Update, records).await
+    }
+
+    /// Upserts records of one object by a key that they carry.
+    ///
+    /// # Errors
+    /// As [`Salesforce::insert`]; may be repeated where the key is unique.
+    pub async fn upsert(&self, key: &FieldName, records: &[Record]) -> Result<Vec<Saved>, ConnectError> {
+        collections::write(&self.client, How::Upsert(key), records).await
+    }
+
+    /// Deletes records by id, into the recycle bin.
+    ///
+    /// # Errors
+    /// As [`Salesforce::insert`]; may be repeated.
+    pub async fn delete(&self, ids: &[String]) -> Result<Vec<Saved>, ConnectError> {
+        collections::delete(&self.client, ids).await
+    }
+
+    /// The bytes of a file, as they come.
+    ///
+    /// # Errors
+    /// As every request.
+    pub async fn download(&self, kind: FileKind, id: &str) -> Result<BoxStream<'static, Result<Bytes, ConnectError>>, ConnectError> {
+        files::download(&self.client, kind, id).await
+    }
+
+    /// Writes a file; its record's id. One attempt: the content can be read once.
+    ///
+    /// # Errors
+    /// `AUTH_TOKEN_EXPIRED` when the token was refused and has been renewed: begin again. Otherwise as every request.
+    pub async fn upload_file(&self, file: NewFile) -> Result<String, ConnectError> {
+        files::upload(&self.client, file).await
     }
 
     /// The id of the user under whom this connection works.
@@ -106,8 +188,12 @@ impl Source for Salesforce {
         rest::count(&self.client, query).await
     }
 
-    async fn open(&self, query: &Query) -> Result<Generation, ConnectError> {
-        bulk_query::open(&self.client, query).await
+    async fn open_with(&self, query: &Query, hints: &Hints) -> Result<Generation, ConnectError> {
+        bulk_query::open(&self.client, query, hints).await
+    }
+
+    fn parts(&self, generation: &Generation) -> u32 {
+        bulk_query::parts(generation)
     }
 
     async fn state(&self, generation: &Generation) -> Result<GenerationState, ConnectError> {

@@ -1,12 +1,20 @@
 //! Tokens from Salesforce's token endpoint, for the service that keeps credentials.
 //!
+//! Every flow that suits a program is here: client credentials, JWT bearer, refresh token, and the web-server flow with
+//! PKCE that yields one ([`authorize`]). The username-password flow is not offered: orgs block it, and it would hold a
+//! person's password. [`session`] asks about tokens and ends them.
+//!
 //! One call is one request: nothing is repeated here, because a rotated refresh token is invalid the moment it was used
 //! and the caller must commit the new one before anything else. Secrets are never printed.
+
+pub mod authorize;
+pub mod session;
 
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use ring::rand::SystemRandom;
 use ring::rsa::KeyPair;
@@ -44,6 +52,12 @@ pub enum Grant {
         client_secret: Option<SecretString>,
         refresh_token: SecretString,
     },
+    /// Once: a code is dead after its first use, whatever came of it.
+    AuthorizationCode {
+        client_id: String,
+        client_secret: Option<SecretString>,
+        code: authorize::Code,
+    },
 }
 
 /// What the token endpoint gave.
@@ -56,7 +70,7 @@ pub struct Token {
     pub id_url: Option<String>,
     /// The server's time of issue, or ours where the flow gives none.
     pub issued_at: DateTime<Utc>,
-    /// Present when the org rotates refresh tokens: the old one is invalid from now on.
+    /// With a code: the token to come back with. Otherwise the org rotates refresh tokens: the old one is invalid from now on.
     pub refresh_token: Option<SecretString>,
 }
 
@@ -93,36 +107,8 @@ struct OauthError {
 /// `AUTH_CREDENTIALS_001` when the grant was refused; a code that can be retried when the endpoint was busy, did not
 /// answer or answered with something else.
 pub async fn authenticate(http: &reqwest::Client, url: &str, grant: &Grant) -> Result<Token, ConnectError> {
-    let url = url.trim_end_matches('/');
-    let endpoint = if url.ends_with(TOKEN_PATH) {
-        url.to_owned()
-    } else {
-        format!("{url}{TOKEN_PATH}")
-    };
     let form = form(grant, Utc::now())?;
-    let response = http
-        .post(endpoint)
-        .timeout(REQUEST_TIMEOUT)
-        .header(http::header::ACCEPT, "application/json")
-        .form(&form)
-        .send()
-        .await
-        .map_err(|e| {
-            let (code, what) = if e.is_connect() {
-                (ErrorCode::Unreachable, "token endpoint: no connection")
-            } else {
-                (ErrorCode::NetworkTimeout, "token endpoint: no answer")
-            };
-            ConnectError::new(code, what)
-        })?;
-    let status = response.status();
-    let body = response
-        .bytes()
-        .await
-        .map_err(|_| ConnectError::new(ErrorCode::NetworkTimeout, "token endpoint: the answer broke off"))?;
-    if !status.is_success() {
-        return Err(refused(status.as_u16(), &body));
-    }
+    let body = post(http, &endpoint(url, TOKEN_PATH), &form, "token endpoint").await?;
     let answer: TokenAnswer =
         serde_json::from_slice(&body).map_err(|_| ConnectError::new(ErrorCode::BadAnswer, "token endpoint: the answer holds no token"))?;
     let issued_at = answer
@@ -136,6 +122,40 @@ pub async fn authenticate(http: &reqwest::Client, url: &str, grant: &Grant) -> R
         issued_at,
         refresh_token: answer.refresh_token.map(|t| t.0),
     })
+}
+
+/// The address of an endpoint; `url` is a host, or the address of the token endpoint.
+fn endpoint(url: &str, path: &str) -> String {
+    let url = url.trim_end_matches('/');
+    format!("{}{path}", url.strip_suffix(TOKEN_PATH).unwrap_or(url))
+}
+
+/// One request; `what` names the endpoint in errors.
+async fn post(http: &reqwest::Client, url: &str, form: &[(&'static str, String)], what: &str) -> Result<Bytes, ConnectError> {
+    let response = http
+        .post(url)
+        .timeout(REQUEST_TIMEOUT)
+        .header(http::header::ACCEPT, "application/json")
+        .form(form)
+        .send()
+        .await
+        .map_err(|e| {
+            if e.is_connect() {
+                ConnectError::new(ErrorCode::Unreachable, format!("{what}: no connection"))
+            } else {
+                ConnectError::new(ErrorCode::NetworkTimeout, format!("{what}: no answer"))
+            }
+        })?;
+    let status = response.status();
+    let body = response
+        .bytes()
+        .await
+        .map_err(|_| ConnectError::new(ErrorCode::NetworkTimeout, format!("{what}: the answer broke off")))?;
+    if status.is_success() {
+        Ok(body)
+    } else {
+        Err(refused(status.as_u16(), &body, what))
+    }
 }
 
 fn form(grant: &Grant, now: DateTime<Utc>) -> Result<Vec<(&'static str, String)>, ConnectError> {
@@ -163,6 +183,23 @@ fn form(grant: &Grant, now: DateTime<Utc>) -> Result<Vec<(&'static str, String)>
                 ("grant_type", "refresh_token".to_owned()),
                 ("client_id", client_id.clone()),
                 ("refresh_token", refresh_token.expose_secret().to_owned()),
+            ];
+            if let Some(secret) = client_secret {
+                form.push(("client_secret", secret.expose_secret().to_owned()));
+            }
+            form
+        }
+        Grant::AuthorizationCode {
+            client_id,
+            client_secret,
+            code,
+        } => {
+            let mut form = vec![
+                ("grant_type", "authorization_code".to_owned()),
+                ("client_id", client_id.clone()),
+                ("redirect_uri", code.redirect_uri.clone()),
+                ("code", code.code.expose_secret().to_owned()),
+                ("code_verifier", code.verifier.expose_secret().to_owned()),
             ];
             if let Some(secret) = client_secret {
                 form.push(("client_secret", secret.expose_secret().to_owned()));
@@ -205,34 +242,33 @@ fn private_key(pem: &str) -> Result<KeyPair, ConnectError> {
 }
 
 /// Errors here are an object, unlike those of the data API. Descriptions name no secret, but only known ones are told.
-fn refused(status: u16, body: &[u8]) -> ConnectError {
+fn refused(status: u16, body: &[u8], what: &str) -> ConnectError {
     let Ok(e) = serde_json::from_slice::<OauthError>(body) else {
         let code = match status {
             429 => ErrorCode::RateLimited,
             s if s >= 500 => ErrorCode::Unreachable,
             _ => ErrorCode::BadAnswer,
         };
-        return ConnectError::new(code, format!("token endpoint: HTTP {status} without an error code"));
+        return ConnectError::new(code, format!("{what}: HTTP {status} without an error code"));
     };
-    let code = match e.error.as_str() {
+    refusal(&e.error, &e.error_description, what)
+}
+
+/// What an OAuth error means (the table of the OAuth error codes), whether it came in a body or in a redirect.
+fn refusal(error: &str, description: &str, what: &str) -> ConnectError {
+    let description = description.to_ascii_lowercase();
+    let code = match error {
         "rate_limit_exceeded" => ErrorCode::RateLimited,
         "unknown_error" | "server_error" | "temporarily_unavailable" => ErrorCode::Unreachable,
         // Two refreshes at once: the other one wins, a later one finds its token.
-        "invalid_grant" if e.error_description.contains("already being processed") => ErrorCode::RateLimited,
+        "invalid_grant" if description.contains("already being processed") => ErrorCode::RateLimited,
         _ => ErrorCode::Credentials,
     };
-    let known = KNOWN_DESCRIPTIONS
-        .iter()
-        .find(|d| e.error_description.to_ascii_lowercase().contains(**d));
-    let error: String = e
-        .error
-        .chars()
-        .filter(|c| c.is_ascii_alphanumeric() || *c == '_')
-        .take(60)
-        .collect();
+    let known = KNOWN_DESCRIPTIONS.iter().find(|d| description.contains(**d));
+    let error: String = error.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(60).collect();
     let message = match known {
-        Some(description) => format!("token endpoint: {error} ({description})"),
-        None => format!("token endpoint: {error}"),
+        Some(description) => format!("{what}: {error} ({description})"),
+        None => format!("{what}: {error}"),
     };
     ConnectError::new(code, message).native(error)
 }
@@ -253,6 +289,11 @@ const KNOWN_DESCRIPTIONS: &[&str] = &[
     "client identifier invalid",
     "invalid client credentials",
     "user is not admin approved to access this app",
+    "end-user denied authorization",
+    "expired authorization code",
+    "invalid authorization code",
+    "invalid code verifier",
+    "redirect_uri must match configuration",
 ];
 
 #[cfg(test)]
@@ -287,11 +328,12 @@ mod tests {
             (503, "<html></html>", ErrorCode::Unreachable),
             (404, "", ErrorCode::BadAnswer),
         ] {
-            assert_eq!(refused(status, body.as_bytes()).code, code, "{body}");
+            assert_eq!(refused(status, body.as_bytes(), "token endpoint").code, code, "{body}");
         }
         let error = refused(
             400,
             br#"{"error":"invalid_grant","error_description":"authentication failure for hunter2"}"#,
+            "token endpoint",
         );
         assert_eq!(error.message, "token endpoint: invalid_grant (authentication failure)");
     }

@@ -7,6 +7,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::{Field, Schema, SchemaRef};
 use chrono::{DateTime, Utc};
 use futures::{StreamExt, TryStreamExt};
+use http::StatusCode;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -16,7 +17,7 @@ use syncline_domain::describe::{FieldType, ObjectDescribe};
 use syncline_domain::{ErrorCode, ObjectName};
 
 use crate::bulk_ingest::absolute;
-use crate::client::{Client, Request, parse};
+use crate::client::{Client, Request, Validators, parse};
 use crate::column::ColumnBuilder;
 use crate::csv_read::take;
 use crate::describe::read_describe;
@@ -118,6 +119,32 @@ async fn describe_one(client: &Client, object: &ObjectName) -> Result<Option<Obj
     match client.fetch(&Request::get(format!("sobjects/{object}/describe"))).await {
         Ok(answer) => read_describe(&answer.body).map(Some),
         Err(e) if e.gone || e.code == ErrorCode::ObjectMissing => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// A describe that is asked for again.
+#[derive(Debug, Clone)]
+pub enum Described {
+    /// As it was when its validators were had.
+    Unchanged,
+    /// Another one, and how to ask for it next time.
+    Changed(Box<ObjectDescribe>, Validators),
+    /// It does not exist, or this user cannot see it.
+    Missing,
+}
+
+/// Describes one object, unless it is still the one that `known` came with. An unchanged answer has no body, which for
+/// a describe saves hundreds of kilobytes.
+pub(crate) async fn describe_again(client: &Client, object: &ObjectName, known: &Validators) -> Result<Described, ConnectError> {
+    let request = Request::get(format!("sobjects/{object}/describe")).unless(known);
+    match client.fetch(&request).await {
+        Ok(answer) if answer.status == StatusCode::NOT_MODIFIED => Ok(Described::Unchanged),
+        Ok(answer) => {
+            let validators = Validators::of(&answer.headers);
+            Ok(Described::Changed(Box::new(read_describe(&answer.body)?), validators))
+        }
+        Err(e) if e.gone || e.code == ErrorCode::ObjectMissing => Ok(Described::Missing),
         Err(e) => Err(e),
     }
 }
@@ -229,7 +256,7 @@ pub(crate) async fn retrieve(
     take(&schema, &mut builders)
 }
 
-fn append_json(builder: &mut ColumnBuilder, raw: &str) -> Option<()> {
+pub(crate) fn append_json(builder: &mut ColumnBuilder, raw: &str) -> Option<()> {
     match raw.as_bytes().first()? {
         b'n' => builder.append_null(),
         b'"' => builder.append(&serde_json::from_str::<String>(raw).ok()?).ok()?,

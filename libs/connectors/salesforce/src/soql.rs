@@ -7,14 +7,27 @@ use chrono::SecondsFormat;
 use syncline_connect::{ConnectError, Query};
 use syncline_domain::{ErrorCode, ObjectName};
 
+use crate::split::IdRange;
+
 /// The query of a reading.
 pub fn select(query: &Query) -> Result<String, ConnectError> {
+    select_range(query, &IdRange::default())
+}
+
+/// The query of a reading whose records come in a certain order.
+pub fn select_ordered(query: &Query) -> Result<String, ConnectError> {
+    let soql = select(query)?;
+    Ok(if query.order_by.is_some() { soql } else { soql + " ORDER BY Id" })
+}
+
+/// The query of the part of a reading that lies in a range.
+pub fn select_range(query: &Query, range: &IdRange) -> Result<String, ConnectError> {
     let fields: Vec<&str> = query.fields.iter().map(|f| f.name.as_str()).collect();
     if fields.is_empty() {
         return Err(ConnectError::new(ErrorCode::Query, "a query without fields"));
     }
     let mut soql = format!("SELECT {} FROM {}", fields.join(", "), query.object);
-    push_where(&mut soql, query)?;
+    push_where(&mut soql, query, range.condition())?;
     if let Some(order) = &query.order_by {
         checked(order)?;
         let _ = write!(soql, " ORDER BY {order}");
@@ -25,7 +38,7 @@ pub fn select(query: &Query) -> Result<String, ConnectError> {
 /// How many records the reading would have.
 pub fn count(query: &Query) -> Result<String, ConnectError> {
     let mut soql = format!("SELECT COUNT() FROM {}", query.object);
-    push_where(&mut soql, query)?;
+    push_where(&mut soql, query, None)?;
     Ok(soql)
 }
 
@@ -46,7 +59,7 @@ pub fn lookup(object: &ObjectName, fields: &[&str], filter: Option<&str>) -> Res
     Ok(soql)
 }
 
-fn push_where(soql: &mut String, query: &Query) -> Result<(), ConnectError> {
+fn push_where(soql: &mut String, query: &Query, range: Option<String>) -> Result<(), ConnectError> {
     let mut join = " WHERE ";
     if let Some(filter) = query.filter.as_deref().map(str::trim).filter(|f| !f.is_empty()) {
         checked(filter)?;
@@ -55,6 +68,10 @@ fn push_where(soql: &mut String, query: &Query) -> Result<(), ConnectError> {
     }
     if let Some(before) = query.created_before {
         let _ = write!(soql, "{join}CreatedDate < {}", before.to_rfc3339_opts(SecondsFormat::Secs, true));
+        join = " AND ";
+    }
+    if let Some(range) = range {
+        let _ = write!(soql, "{join}{range}");
     }
     Ok(())
 }

@@ -10,7 +10,8 @@ use secrecy::ExposeSecret;
 use syncline_connect::retry::RetryPolicy;
 use syncline_domain::ErrorCode;
 use syncline_salesforce::http_client;
-use syncline_salesforce::oauth::{Grant, authenticate};
+use syncline_salesforce::oauth::authorize::Authorization;
+use syncline_salesforce::oauth::{Grant, authenticate, session};
 
 use script::{Reply, Script, Seen};
 
@@ -123,4 +124,77 @@ async fn refusals_are_told_from_trouble_on_the_way_and_nothing_is_repeated() {
     };
     let error = authenticate(&http(), &script::closed_address().await, &grant).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::Unreachable);
+}
+
+#[tokio::test]
+async fn a_code_is_redeemed_with_its_verifier() {
+    let script = Script::start(vec![Reply::json(
+        200,
+        r#"{"access_token":"a","instance_url":"https://x","refresh_token":"5Aep"}"#,
+    )])
+    .await;
+    let begun = Authorization::begin(&script.url(), "app", "http://127.0.0.1:1717/cb").unwrap();
+    let sent: Vec<(String, String)> = url::Url::parse(&begun.url).unwrap().query_pairs().into_owned().collect();
+    let value = |name: &str| sent.iter().find(|(k, _)| k == name).unwrap().1.clone();
+    let code = begun.finish(&format!("code=aPrx%3D%3D&state={}", value("state"))).unwrap().unwrap();
+    let grant = Grant::AuthorizationCode {
+        client_id: "app".into(),
+        client_secret: None,
+        code,
+    };
+    let token = authenticate(&http(), &script.url(), &grant).await.unwrap();
+    assert_eq!(token.refresh_token.unwrap().expose_secret(), "5Aep");
+    let seen = &script.seen()[0];
+    assert_eq!(form(seen, "grant_type").as_deref(), Some("authorization_code"));
+    assert_eq!(form(seen, "code").as_deref(), Some("aPrx=="));
+    assert_eq!(form(seen, "redirect_uri").as_deref(), Some("http://127.0.0.1:1717/cb"));
+    // Whoever holds the verifier can be told from whoever read the address.
+    let hash = ring::digest::digest(&ring::digest::SHA256, form(seen, "code_verifier").unwrap().as_bytes());
+    assert_eq!(URL_SAFE_NO_PAD.encode(hash), value("code_challenge"));
+}
+
+#[tokio::test]
+async fn tokens_are_asked_about_and_ended() {
+    let script = Script::start(vec![
+        Reply::json(200, r#"{"active":true,"scope":"api refresh_token","client_id":"app","username":"u@x","token_type":"access_token","exp":1763638111,"new":1}"#),
+        Reply::json(200, r#"{"active":false}"#),
+        Reply::json(200, ""),
+        Reply::json(400, r#"{"error":"invalid_token","error_description":"invalid token"}"#),
+        Reply::json(400, r#"{"error":"unsupported_token_type"}"#),
+    ])
+    .await;
+    let endpoint = format!("{}/services/oauth2/token", script.url());
+    let ask = || introspect_at(&endpoint);
+    let active = ask().await.unwrap();
+    assert!(active.active);
+    assert_eq!(active.scopes, ["api", "refresh_token"]);
+    assert_eq!(active.username.as_deref(), Some("u@x"));
+    assert_eq!(active.expires_at.map(|t| t.timestamp()), Some(1_763_638_111));
+    assert!(!ask().await.unwrap().active);
+    let end = || async { session::revoke(&http(), &endpoint, &TOKEN_TEXT.into()).await };
+    end().await.unwrap();
+    end().await.unwrap();
+    assert_eq!(end().await.unwrap_err().code, ErrorCode::Credentials);
+    let seen = script.seen();
+    assert_eq!(
+        (seen[0].path.as_str(), seen[2].path.as_str()),
+        ("/services/oauth2/introspect", "/services/oauth2/revoke")
+    );
+    assert_eq!(form(&seen[0], "token_type_hint").as_deref(), Some("access_token"));
+    assert_eq!(form(&seen[2], "token").as_deref(), Some(TOKEN_TEXT));
+}
+
+const TOKEN_TEXT: &str = "00D!tok";
+
+async fn introspect_at(endpoint: &str) -> Result<session::Introspection, syncline_connect::ConnectError> {
+    let secret = "s".into();
+    session::introspect(
+        &http(),
+        endpoint,
+        "app",
+        Some(&secret),
+        &TOKEN_TEXT.into(),
+        session::TokenKind::Access,
+    )
+    .await
 }

@@ -15,7 +15,7 @@ use syncline_connect::digest::RowDigest;
 use syncline_connect::retry::RetryPolicy;
 use syncline_connect::target::ResultRow;
 use syncline_connect::{
-    Access, AccessToken, Column, ConnectError, Generation, GenerationState, JobState, Nulls, Operation, OrgKind, Query, ResultKind,
+    Access, AccessToken, Column, ConnectError, Generation, GenerationState, Hints, JobState, Nulls, Operation, OrgKind, Query, ResultKind,
     RowDigester, Source, Target, Usage,
 };
 use syncline_domain::describe::FieldType;
@@ -567,4 +567,98 @@ async fn a_job_with_a_column_that_is_not_there_fails_as_a_whole() {
     assert_eq!(status.error.map(|e| e.code), Some(ErrorCode::FieldMissing));
     let unprocessed = outcomes(&target, &job.id, ResultKind::Unprocessed, &fields, &digester).await;
     assert_eq!(unprocessed.iter().map(|r| r.digest).collect::<Vec<_>>(), job.digests);
+}
+
+#[tokio::test]
+async fn few_records_are_read_without_a_job_and_give_the_same_values() {
+    let org = production();
+    let (source, _) = connect(&org);
+    let query = plan(&source, "Account").await;
+    let records = source.count(&query).await.unwrap();
+    let hints = Hints {
+        records: Some(records),
+        parts: 1,
+    };
+    let before = source.calls();
+    let small = source.open_with(&query, &hints).await.unwrap();
+    let by_query = read_all(&source, &small, &query).await;
+    source.close(&small).await.unwrap();
+    assert!(source.calls() - before <= 2 + records.div_ceil(200), "{}", source.calls() - before);
+    assert_eq!(rows_of(&by_query), records);
+    let job = source.open(&query).await.unwrap();
+    let by_job = read_all(&source, &job, &query).await;
+    assert_eq!(sorted_rows(&by_query), sorted_rows(&by_job));
+}
+
+#[tokio::test]
+async fn a_reading_in_parts_has_every_record_once() {
+    let org = production();
+    let (source, _) = connect(&org);
+    let query = plan(&source, "Contact").await;
+    let whole = source.open(&query).await.unwrap();
+    let whole = read_all(&source, &whole, &query).await;
+    for parts in [2, 5, 64] {
+        let generation = source.open_with(&query, &Hints { records: None, parts }).await.unwrap();
+        assert_eq!(source.parts(&generation), parts);
+        let read = read_all(&source, &generation, &query).await;
+        assert_eq!(sorted_rows(&read), sorted_rows(&whole), "{parts} parts");
+        source.close(&generation).await.unwrap();
+    }
+    // What cannot be cut is read in one piece.
+    let ordered = Query {
+        order_by: Some("Name".into()),
+        ..query
+    };
+    let generation = source.open_with(&ordered, &Hints { records: None, parts: 4 }).await.unwrap();
+    assert_eq!(source.parts(&generation), 1);
+}
+
+/// Waits for a reading and reads it to its end.
+async fn read_all(source: &Salesforce, generation: &Generation, query: &Query) -> Vec<RecordBatch> {
+    let begun = Instant::now();
+    let expected = loop {
+        match source.state(generation).await.unwrap() {
+            GenerationState::Ready { records } => break records,
+            GenerationState::Running => tokio::time::sleep(Duration::from_millis(10)).await,
+            GenerationState::Failed(error) => panic!("{error}"),
+        }
+        assert!(begun.elapsed() < DEADLINE, "the reading is not ready");
+    };
+    let (mut out, mut cursor) = (Vec::new(), None);
+    loop {
+        let page = source.read(generation, query, cursor.as_deref()).await.unwrap();
+        out.extend(page.batches.try_collect::<Vec<_>>().await.unwrap());
+        match page.next {
+            Some(next) => cursor = Some(next),
+            None => break,
+        }
+    }
+    assert_eq!(rows_of(&out), expected);
+    out
+}
+
+fn rows_of(batches: &[RecordBatch]) -> u64 {
+    batches.iter().map(|b| b.num_rows() as u64).sum()
+}
+
+/// Rows in the upload's form, sorted: what two readings can be compared by.
+fn sorted_rows(batches: &[RecordBatch]) -> Vec<String> {
+    let mut rows = Vec::new();
+    for batch in batches {
+        let columns: Vec<Column> = (0..batch.num_columns())
+            .map(|at| Column {
+                name: FieldName::new(format!("c{at}")).unwrap(),
+                field_type: FieldType::String,
+                scale: 0,
+            })
+            .collect();
+        for at in 0..batch.num_rows() {
+            let mut text = Vec::new();
+            let row = batch.slice(at, 1);
+            syncline_salesforce::csv_write::write_rows(&columns, &row, Nulls::Omit, &RowDigester::new([0; 32]), &mut text, &mut Vec::new());
+            rows.push(String::from_utf8(text).unwrap());
+        }
+    }
+    rows.sort_unstable();
+    rows
 }
