@@ -156,8 +156,15 @@ async fn a_cut_stream_goes_on_without_loss_or_repetition() {
     for i in 0..6 {
         create(&org, &format!("a{i}")).await;
         seen.extend(names(&take(&mut subscription, 1).await));
+        // By turns the service ends the stream, or the connection breaks.
         let cut = json!({"status": "UNAVAILABLE", "error_code": "service.unavailable"});
-        send(&org, "POST", "/__sim/pubsub/cut", cut).await;
+        send(
+            &org,
+            "POST",
+            if i % 2 == 0 { "/__sim/pubsub/cut" } else { "/__sim/pubsub/reset" },
+            cut,
+        )
+        .await;
     }
     assert_eq!(seen, ["a0", "a1", "a2", "a3", "a4", "a5"]);
     // When every attempt fails, the caller is told.

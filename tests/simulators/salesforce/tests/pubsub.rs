@@ -206,6 +206,53 @@ async fn a_cut_stream_is_resumed_behind_the_last_replay_id() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_broken_connection_ends_its_streams_without_a_status_of_the_service() {
+    let org = org();
+    let mut client = Client::connect(&org).await;
+    let mut subscription = client.subscribe(fetch(ACCOUNTS, Latest, 1)).await;
+    control(&org, "reset", json!({}));
+    let status = subscription.answer().await.unwrap_err();
+    assert!(status.metadata().get("error-code").is_none(), "{status:?}");
+    // The next call connects again.
+    account(&org, "a");
+    let mut subscription = client.subscribe(fetch(ACCOUNTS, Earliest, 1)).await;
+    assert_eq!(client.take(&mut subscription, 1).await[0].body["Name"], "a");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_that_come_back_or_go_for_good_are_told() {
+    let org = org();
+    let id = create(&org, "Account", json!({"Name": "a", "Phone": "1"}));
+    send(&org, "DELETE", &v65(&format!("sobjects/Account/{id}")), Value::Null);
+    let object = org.state.schema.object("Account").unwrap();
+    {
+        let mut db = org.state.db_mut();
+        let table = &mut db.tables[object];
+        let row = table.row(0).clone();
+        table.revive(0, row);
+    }
+    ingest(
+        &org,
+        json!({"object": "Account", "operation": "hardDelete"}),
+        &format!("Id\n{id}\n"),
+    );
+    let mut client = Client::connect(&org).await;
+    let mut subscription = client.subscribe(fetch(ACCOUNTS, Earliest, 4)).await;
+    let events = client.take(&mut subscription, 4).await;
+    assert_eq!(
+        events.iter().map(|e| e.kind()).collect::<Vec<_>>(),
+        ["CREATE", "DELETE", "UNDELETE", "DELETE"]
+    );
+    // All values again, and an origin of the org's own.
+    assert_eq!((&events[2].body["Name"], &events[2].body["Phone"]), (&json!("a"), &json!("1")));
+    assert_eq!(
+        (&events[2].header["changeOrigin"], events[2].named("changedFields")),
+        (&json!(""), vec![])
+    );
+    assert_eq!(events[3].header["changeOrigin"], "com/salesforce/api/bulkapi/65.0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_quiet_stream_is_kept_alive_and_an_idle_one_ended() {
     let org = org_with(|c| {
         c.keepalive_ms = 30;

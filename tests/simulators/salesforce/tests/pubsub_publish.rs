@@ -150,7 +150,7 @@ async fn published_events_arrive_and_bad_ones_are_refused_one_by_one() {
     }
     let huge = vec![event("huge", &schema_id, vec![0; 5 * 1024 * 1024])];
     let request = client.request(publication(DEMO, huge));
-    assert_eq!(client.rpc.publish(request).await.unwrap_err().code(), Code::OutOfRange);
+    assert_eq!(client.rpc.publish(request).await.unwrap_err().code(), Code::ResourceExhausted);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -115,6 +115,10 @@ pub fn handle(call: &Call, rest: &[&str]) -> Result<Value, ApiError> {
             bus.faults.cut(fault(call)?);
             Ok(json!({"ok": true}))
         }
+        (&Method::POST, ["reset"]) => {
+            bus.faults.reset();
+            Ok(json!({"ok": true}))
+        }
         (&Method::POST, ["damage"]) => {
             let Spoil { kind, times } = body(call)?;
             bus.faults.add_damage(kind, times);

@@ -168,9 +168,10 @@ impl Delivery {
     fn next_answer(&mut self) -> Result<Option<Answer>, Status> {
         let bus = self.session.bus();
         let max = usize::try_from(self.pending).unwrap_or(0);
+        let wanted = bus.subjects(&self.topic);
         let batch = bus
             .log
-            .read(self.position, now_ms(), max, ANSWER_BYTES_MAX, |s| bus.carries(&self.topic, s));
+            .read(self.position, now_ms(), max, ANSWER_BYTES_MAX, |s| wanted.contains(&s));
         if batch.events.is_empty() {
             self.position = batch.seen;
             return Ok(None);

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use tonic::{Code, Status};
 
 use crate::pubsub::refusal;
+use crate::web::listener::Cutter;
 
 /// The next calls fail with this.
 #[derive(Debug, Clone, Deserialize)]
@@ -46,6 +47,7 @@ pub struct RpcFaults {
     damage: Mutex<Vec<(Damage, u64)>>,
     cuts: watch::Sender<u64>,
     cut: Mutex<Option<RpcFault>>,
+    connections: Mutex<Vec<Cutter>>,
 }
 
 impl Default for RpcFaults {
@@ -55,6 +57,7 @@ impl Default for RpcFaults {
             damage: Mutex::default(),
             cuts: watch::Sender::new(0),
             cut: Mutex::default(),
+            connections: Mutex::default(),
         }
     }
 }
@@ -124,6 +127,21 @@ impl RpcFaults {
         let (damage, times) = pending.iter_mut().find(|(_, times)| *times > 0)?;
         *times -= 1;
         Some(*damage)
+    }
+
+    /// Remembers a connection, to break it when asked.
+    pub fn connected(&self, cutter: Cutter) {
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        connections.retain(|c| !c.is_alone());
+        connections.push(cutter);
+    }
+
+    /// Breaks all connections; what is open on them ends without a status.
+    pub fn reset(&self) {
+        let connections = std::mem::take(&mut *self.connections.lock().unwrap_or_else(PoisonError::into_inner));
+        connections.iter().for_each(Cutter::cut);
+        // Streams that have nothing to say would not notice.
+        self.cuts.send_modify(|n| *n += 1);
     }
 
     /// Ends all open streams with this.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::writer::datum::GenericDatumWriter;
 use futures::StreamExt;
+use prost::Message;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tonic::{Status, Streaming};
@@ -17,12 +18,18 @@ use crate::pubsub::proto::{Error, ErrorCode, ProducerEvent, PublishRequest, Publ
 use crate::pubsub::refusal;
 use crate::pubsub::service::Session;
 
+/// Largest request, the service's hard limit.
+const REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 impl PubSub {
     /// Publishes a request's events; each has its own result.
     ///
     /// # Errors
     /// When the topic is not there or takes no events.
     pub fn publish(&self, request: PublishRequest, rpc_id: &str) -> Result<PublishResponse, Status> {
+        if request.encoded_len() > REQUEST_BYTES_MAX {
+            return Err(refusal::request_too_large());
+        }
         let name = &request.topic_name;
         let org = format!("CORE/prod/{}", self.org_id);
         let topic = self.topic(name).ok_or_else(|| refusal::no_topic(&org, name))?;

@@ -84,6 +84,12 @@ pub fn delivery_limit() -> Status {
 }
 
 #[must_use]
+pub fn request_too_large() -> Status {
+    let text = "gRPC message exceeds maximum size 4194304.";
+    status(Code::ResourceExhausted, "publish.request.size.exceeded", text)
+}
+
+#[must_use]
 pub fn not_publishable(topic: &str) -> Status {
     let text = format!("Events can't be published to {topic}.");
     status(Code::PermissionDenied, "publish.topic.invalid", &text)

@@ -51,13 +51,12 @@ impl PubSub {
         }
     }
 
-    /// Whether an event is one of the topic's.
+    /// The events that a topic carries now.
     #[must_use]
-    pub fn carries(&self, topic: &Topic, subject: Subject) -> bool {
-        match (&topic.carries, subject) {
-            (Carries::AllChanges, Subject::Entity(object)) => self.entities().contains(&object),
-            (Carries::AllChanges, Subject::Platform(_)) => false,
-            (Carries::Only(list), subject) => list.contains(&subject),
+    pub fn subjects(&self, topic: &Topic) -> Vec<Subject> {
+        match &topic.carries {
+            Carries::AllChanges => self.entities().into_iter().map(Subject::Entity).collect(),
+            Carries::Only(list) => list.clone(),
         }
     }
 

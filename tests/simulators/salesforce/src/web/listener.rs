@@ -24,6 +24,11 @@ impl Cutter {
         self.0.store(true, Ordering::SeqCst);
     }
 
+    /// Whether its connection is gone.
+    pub fn is_alone(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+
     fn check(&self) -> io::Result<()> {
         if self.0.load(Ordering::SeqCst) {
             return Err(io::Error::from(io::ErrorKind::ConnectionReset));
@@ -60,6 +65,13 @@ impl<S> CutStream<S> {
     pub fn cutter(&self) -> Cutter {
         self.cutter.clone()
     }
+}
+
+/// The event bus knows nothing of the connection behind a call.
+impl<S> tonic::transport::server::Connected for CutStream<S> {
+    type ConnectInfo = ();
+
+    fn connect_info(&self) {}
 }
 
 impl Listener for CutListener {
