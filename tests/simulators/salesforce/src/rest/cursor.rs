@@ -26,6 +26,8 @@ pub const LOCATOR_SECS: u64 = 172_800;
 
 /// The rows of a query, and how they are paged.
 pub struct Snapshot {
+    /// Where the rows come from, if not from the org's records.
+    pub source: Option<Arc<Db>>,
     pub plan: Arc<Plan>,
     pub rows: Vec<Row>,
     pub with_deleted: bool,
@@ -175,7 +177,7 @@ impl Family {
         });
         Self {
             children: children.collect(),
-            tree: Tree::of(db, &plan.columns),
+            tree: Tree::of(db, &plan.columns).keyed(db.schema.objects[plan.object].field("DurableId")),
         }
     }
 
@@ -271,6 +273,7 @@ impl<'a> PageWriter<'a> {
         let _ = write!(out, "{{\"totalSize\":{},\"done\":{done}", rows.len());
         if !done {
             let rest = Snapshot {
+                source: cursor.snapshot.source.clone(),
                 plan: Arc::clone(plan),
                 rows: rows.to_vec(),
                 with_deleted: cursor.snapshot.with_deleted,

@@ -66,7 +66,6 @@ pub fn record_count(call: &Call) -> Response {
         .zip(&db.schema.objects)
         .filter(|(table, object)| {
             table.live > 0
-                && object.name != "EntityDefinition"
                 && wanted
                     .as_ref()
                     .is_none_or(|w| w.iter().any(|n| n.eq_ignore_ascii_case(&object.name)))

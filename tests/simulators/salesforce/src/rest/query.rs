@@ -11,7 +11,7 @@ use super::render::cells_of;
 pub use super::render::{Tree, record};
 use crate::schema::FieldType;
 use crate::soql::plan::{Plan, Surface, Viewer, bind};
-use crate::soql::{group, parser, run};
+use crate::soql::{group, parser, run, virtuals};
 use crate::store::db::Db;
 use crate::web::http::{Call, ok};
 use crate::web::reply::{ApiError, raw_reply};
@@ -62,19 +62,22 @@ fn run_query(call: &Call, soql: &str, all: bool) -> Result<Response, ApiError> {
     let statement = parser::parse(soql)?;
     let db = call.org.db();
     let viewer = Viewer::of(&db, call.org.user_id, &call.version);
-    let plan = bind(&db, soql, &statement, Surface::Rest, &viewer)?;
-    let found = run::rows(&db, &plan, all);
+    let source = virtuals::open(&db, &statement, &viewer)?;
+    let own = source.as_deref().unwrap_or(&db);
+    let plan = bind(own, soql, &statement, Surface::Rest, &viewer)?;
+    let found = run::rows(own, &plan, all);
     if plan.count_all {
         return ok(json!({"totalSize": found.len(), "done": true, "records": []}));
     }
     if plan.groups.is_some() {
-        return aggregate(&db, &plan, &found);
+        return aggregate(own, &plan, &found);
     }
-    let page = page_rows(call, &db, &plan);
-    let table = &db.tables[plan.object];
+    let page = page_rows(call, own, &plan);
+    let table = &own.tables[plan.object];
     let rows = found.iter().map(|i| table.row(*i).clone()).collect();
     drop(db);
     let snapshot = Snapshot {
+        source,
         plan: Arc::new(plan),
         rows,
         with_deleted: all,
@@ -100,7 +103,8 @@ fn page(call: &Call, cursor: &Arc<Cursor>, locator: Option<String>, offset: usiz
     if call.query.get("columns").map(String::as_str) == Some("true") {
         let _ = write!(out, "\"columnMetadata\":{},", column_metadata(&cursor.snapshot.plan));
     }
-    PageWriter::new(call, &db).page(&mut out, cursor, locator, offset);
+    let db = cursor.snapshot.source.as_deref().unwrap_or(&db);
+    PageWriter::new(call, db).page(&mut out, cursor, locator, offset);
     raw_reply(200, "application/json;charset=UTF-8", out)
 }
 
@@ -144,10 +148,12 @@ fn explain(call: &Call, soql: &str) -> Result<Response, ApiError> {
     let statement = parser::parse(soql)?;
     let db = call.org.db();
     let viewer = Viewer::of(&db, call.org.user_id, &call.version);
-    let plan = bind(&db, soql, &statement, Surface::Rest, &viewer)?;
+    let source = virtuals::open(&db, &statement, &viewer)?;
+    let db = source.as_deref().unwrap_or(&db);
+    let plan = bind(db, soql, &statement, Surface::Rest, &viewer)?;
     let meta = &db.schema.objects[plan.object];
     let total = db.tables[plan.object].live;
-    let found = run::rows(&db, &plan, false).len();
+    let found = run::rows(db, &plan, false).len();
     let scan = json!({"cardinality": found, "fields": [], "leadingOperationType": "TableScan", "notes": [],
         "relativeCost": 1.0, "sobjectCardinality": total, "sobjectType": meta.name});
     let mut plans = Vec::new();

@@ -12,6 +12,8 @@ use crate::store::row::Row;
 /// The select list as nested objects.
 pub struct Tree {
     cells: Vec<(String, Leafy)>,
+    /// The cell a record's URL ends with: its id, as a rule.
+    key: usize,
 }
 
 enum Leafy {
@@ -48,6 +50,12 @@ impl Tree {
         Self::build(db, &list, 0)
     }
 
+    /// Lets URLs end with another cell than the id.
+    pub fn keyed(mut self, field: Option<usize>) -> Self {
+        self.key = field.unwrap_or(0);
+        self
+    }
+
     fn build(db: &Db, list: &[(Vec<&str>, &Column)], depth: usize) -> Self {
         let mut cells: Vec<(String, Leafy)> = Vec::new();
         for (parts, column) in list {
@@ -69,7 +77,7 @@ impl Tree {
                 cells.push((name.to_owned(), Leafy::Parent { hop, tree }));
             }
         }
-        Self { cells }
+        Self { cells, key: 0 }
     }
 }
 
@@ -157,7 +165,7 @@ fn address_parts(db: &Db, object: usize, field: usize) -> Vec<(&'static str, Opt
 /// Appends one record with its attributes.
 pub fn record(out: &mut Vec<u8>, db: &Db, version: &str, object: usize, row: &Row, tree: &Tree, more: &mut dyn FnMut(&mut Vec<u8>)) {
     let name = &db.schema.objects[object].name;
-    let id = String::from_utf8_lossy(row.get(0).unwrap_or_default());
+    let id = String::from_utf8_lossy(row.get(tree.key).unwrap_or_default());
     let _ = write!(
         out,
         "{{\"attributes\":{{\"type\":\"{name}\",\"url\":\"/services/data/{version}/sobjects/{name}/{id}\"}}"

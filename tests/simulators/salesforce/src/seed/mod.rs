@@ -1,7 +1,6 @@
 //! What every org has before any business data: its own row, users, record types, queues,
 //! price books. Also the direct row loader the other sources use.
 
-mod entities;
 pub mod generate;
 pub mod rows;
 pub mod words;
@@ -157,7 +156,6 @@ pub fn setup(db: &mut Db, flavour: Flavour, domain: &str) -> (Id, Id) {
         .find(|i| table.row(*i).get(active) == Some(b"true"))
         .map_or(first_user, |i| table.id(i));
     loader.user = user.long();
-    entities::fill(&mut loader);
     if loader.db.table("RecordType").is_empty() {
         for (object, developer, label) in RECORD_TYPES {
             loader.insert(

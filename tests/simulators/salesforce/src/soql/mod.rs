@@ -16,6 +16,7 @@ pub mod run;
 mod select;
 pub mod shape;
 pub mod viewer;
+pub mod virtuals;
 
 /// A query the org refuses.
 #[derive(Debug, Clone, PartialEq, Eq)]
