@@ -7,6 +7,7 @@ use anyhow::Context;
 use clap::{Parser, ValueEnum};
 use syncline_salesforce_simulator::pubsub::config::PubSubArgs;
 use syncline_salesforce_simulator::schema::{DependencyOverride, PicklistOverride};
+use syncline_salesforce_simulator::store::locks::LockConfig;
 use syncline_salesforce_simulator::store::rules::ValidationRule;
 use syncline_salesforce_simulator::store::setup::SetupDoc;
 use syncline_salesforce_simulator::web::tls::TlsConfig;
@@ -96,6 +97,17 @@ struct Args {
     /// State and country are picklists with codes.
     #[arg(long)]
     state_country_picklists: bool,
+    /// Parallel transactions wait for each other's records, and fail when they wait too long.
+    #[arg(long)]
+    lock_contention: bool,
+    #[arg(long, default_value_t = 10_000)]
+    lock_wait_ms: u64,
+    /// How long a transaction keeps its locks.
+    #[arg(long, default_value_t = 20)]
+    lock_hold_ms: u64,
+    /// How often Bulk tries a chunk again before its rows fail.
+    #[arg(long, default_value_t = 10)]
+    lock_retries: u32,
     /// Let inserts set CreatedDate and the other audit fields.
     #[arg(long)]
     audit_fields: bool,
@@ -196,6 +208,11 @@ fn config(args: &Args) -> anyhow::Result<OrgConfig> {
         person_accounts: args.person_accounts,
         multi_currency: args.multi_currency,
         state_picklists: args.state_country_picklists,
+        locks: args.lock_contention.then_some(LockConfig {
+            wait_ms: args.lock_wait_ms,
+            hold_ms: args.lock_hold_ms,
+            retries: args.lock_retries,
+        }),
         validation_rules: args.validation_rules.iter().map(rule).collect::<anyhow::Result<_>>()?,
         audit_fields: args.audit_fields,
         job_latency_ms: args.job_latency_ms,

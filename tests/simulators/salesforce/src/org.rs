@@ -21,6 +21,7 @@ use crate::seed::rows;
 use crate::seed::{self, Flavour};
 use crate::store::db::Db;
 use crate::store::id::Id;
+use crate::store::locks::{self, LockConfig, LockTable};
 use crate::store::rules::assignment::AutoAssign;
 use crate::store::rules::{ValidationRule, WriteContext};
 use crate::store::setup::{Setup, SetupDoc, SetupError};
@@ -85,6 +86,8 @@ pub struct OrgConfig {
     pub person_accounts: bool,
     pub multi_currency: bool,
     pub state_picklists: bool,
+    /// Parallel transactions fight over records.
+    pub locks: Option<LockConfig>,
     pub audit_fields: bool,
     pub job_latency_ms: u64,
     pub shuffle_results: bool,
@@ -126,6 +129,7 @@ impl Default for OrgConfig {
             person_accounts: false,
             multi_currency: false,
             state_picklists: false,
+            locks: None,
             audit_fields: false,
             job_latency_ms: 0,
             shuffle_results: true,
@@ -160,6 +164,7 @@ pub struct OrgState {
     pub stopping: AtomicBool,
     pub ingest_slots: Arc<Semaphore>,
     pub pubsub: Option<Arc<PubSub>>,
+    pub locks: Option<LockTable>,
     setup: RwLock<Arc<Setup>>,
     /// Unix seconds of the last change of the org's metadata.
     metadata_at: AtomicI64,
@@ -239,6 +244,7 @@ impl OrgState {
             audit_fields: self.config.audit_fields,
             allow_duplicates: false,
             auto_assign: AutoAssign::Never,
+            denied: self.locks.as_ref().and_then(|_| locks::denied()),
             depth: 0,
         }
     }
@@ -325,6 +331,7 @@ impl Org {
             serial: AtomicU64::new(500_000),
             stopping: AtomicBool::new(false),
             ingest_slots: Arc::new(Semaphore::new(config.ingest_workers.max(1))),
+            locks: config.locks.map(LockTable::new),
             setup: RwLock::default(),
             metadata_at: AtomicI64::new(Utc::now().timestamp()),
             committed_at: AtomicI64::new(0),

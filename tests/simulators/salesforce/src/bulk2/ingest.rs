@@ -105,6 +105,7 @@ pub struct IngestJob {
     pub(crate) aborting: AtomicBool,
     pub(crate) processed: AtomicU64,
     pub(crate) failed: AtomicU64,
+    pub(crate) retries: AtomicU64,
     pub(crate) progress: Mutex<Progress>,
 }
 
@@ -134,7 +135,7 @@ impl IngestJob {
         if full {
             out["numberRecordsProcessed"] = self.processed.load(Ordering::Relaxed).into();
             out["numberRecordsFailed"] = self.failed.load(Ordering::Relaxed).into();
-            out["retries"] = 0.into();
+            out["retries"] = self.retries.load(Ordering::Relaxed).into();
             out["totalProcessingTime"] = progress.took_ms.into();
             out["apiActiveProcessingTime"] = progress.took_ms.into();
             out["apexProcessingTime"] = 0.into();
@@ -242,6 +243,7 @@ fn create(call: &Call) -> Result<Response, ApiError> {
         aborting: AtomicBool::new(false),
         processed: AtomicU64::new(0),
         failed: AtomicU64::new(0),
+        retries: AtomicU64::new(0),
         progress: Mutex::default(),
     });
     call.org.ingest_jobs().insert(job.id, Arc::clone(&job));

@@ -1,6 +1,7 @@
 //! Processing one ingest job: the header, then chunk after chunk under the write lock.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -11,8 +12,10 @@ use crate::bulk2::ingest::{CREATED, IngestJob, Operation, Outcome, State};
 use crate::bulk2::query::quoted;
 use crate::org::OrgState;
 use crate::pubsub::origin;
+use crate::schema::FieldType;
 use crate::store::db::Db;
 use crate::store::id::Id;
+use crate::store::locks::{LockTable, Locks};
 use crate::store::rules::assignment::AutoAssign;
 use crate::store::rules::{self, Column, Input, Scratch};
 use crate::store::value::RowError;
@@ -22,6 +25,9 @@ use crate::store::value::RowError;
 const CHUNK_ROWS: usize = 200;
 /// Rows per server-side batch; between batches the worker yields.
 const BATCH_ROWS: usize = 10_000;
+/// Chunks in a row that get no lock at all before the job is given up.
+const LOCKED_OUT_CHUNKS_MAX: usize = 3;
+
 struct Work<'a> {
     org: &'a OrgState,
     job: &'a IngestJob,
@@ -136,6 +142,7 @@ fn run(
     let mut spans: Vec<(usize, usize)> = Vec::with_capacity(CHUNK_ROWS);
     let mut scratch = Scratch::default();
     let mut since_yield = 0;
+    let mut locked_out_chunks = 0;
     loop {
         if job.aborting.load(Ordering::SeqCst) || org.stopping.load(Ordering::SeqCst) {
             return Ok(false);
@@ -172,12 +179,16 @@ fn run(
             return Err(message);
         }
         let rows = &chunk[..spans.len()];
-        work.chunk(rows, &spans, skip, outcomes, errors, &mut scratch);
+        let locked_out = work.chunk(rows, &spans, skip, outcomes, errors, &mut scratch);
+        locked_out_chunks = if locked_out { locked_out_chunks + 1 } else { 0 };
         if let Some((_, end)) = spans.last() {
             *rest = skip + end;
         }
         if let Some(message) = broken {
             return Err(message);
+        }
+        if locked_out_chunks >= LOCKED_OUT_CHUNKS_MAX {
+            return Err("TooManyLockFailure : Too many lock failures while processing the current batch".into());
         }
         since_yield += spans.len();
         if since_yield >= BATCH_ROWS {
@@ -249,8 +260,10 @@ impl Work<'_> {
         outcomes: &mut Vec<Outcome>,
         errors: &mut Vec<Box<str>>,
         scratch: &mut Scratch,
-    ) {
+    ) -> bool {
         let mut context = self.org.write_context();
+        let locks = self.org.locks.as_ref().map(|table| self.lock(table, rows));
+        context.denied = locks.as_ref().map(|l| Arc::clone(&l.denied)).filter(|d| !d.is_empty());
         if let Some(rule) = &self.job.assignment_rule {
             context.auto_assign = AutoAssign::Rule(rule.clone());
         }
@@ -266,6 +279,7 @@ impl Work<'_> {
         }
         let mut db = self.org.db_mut();
         let mut failed = 0;
+        let mut locked_out = 0;
         for (row, (start, end)) in rows.iter().zip(spans) {
             let result = self.row(&mut db, &context, row, &seen, scratch);
             let (start, end) = trim(self.text, *start, *end);
@@ -273,6 +287,7 @@ impl Work<'_> {
                 Ok((index, created)) => (index | if created { CREATED } else { 0 }, true),
                 Err(error) => {
                     failed += 1;
+                    locked_out += usize::from(error.code == "UNABLE_TO_LOCK_ROW" && context.denied.is_some());
                     errors.push(self.failure(row, &error).into());
                     (errors.len() as u32 - 1, false)
                 }
@@ -285,9 +300,67 @@ impl Work<'_> {
             });
         }
         drop(db);
+        if let Some(locks) = &locks {
+            locks.linger();
+        }
         self.org.faults.wrote((rows.len() - failed) as u64);
         self.job.processed.fetch_add(rows.len() as u64, Ordering::Relaxed);
         self.job.failed.fetch_add(failed as u64, Ordering::Relaxed);
+        locked_out == rows.len() && locked_out > 0
+    }
+
+    /// Locks what the chunk's rows name, trying again as the service does.
+    fn lock<'t>(&self, table: &'t LockTable, rows: &[ByteRecord]) -> Locks<'t> {
+        let ids = self.named(rows);
+        let mut locks = table.acquire(&ids);
+        for _ in 0..table.config.retries {
+            if locks.denied.is_empty() {
+                break;
+            }
+            // Trying again means starting anew: what was held is free meanwhile.
+            drop(locks);
+            self.job.retries.fetch_add(1, Ordering::Relaxed);
+            locks = table.acquire(&ids);
+        }
+        locks
+    }
+
+    /// The records the rows are or point at.
+    fn named(&self, rows: &[ByteRecord]) -> Vec<Id> {
+        let db = self.org.db();
+        let mut ids = Vec::new();
+        let mut take = |object: Option<usize>, id: Id| {
+            if object.is_some_and(|o| !db.schema.objects[o].setup) && !ids.contains(&id) {
+                ids.push(id);
+            }
+        };
+        for row in rows {
+            let own = self.id.and_then(|i| row.get(i)).and_then(|raw| Id::parse(raw).ok());
+            own.into_iter().for_each(|id| take(Some(self.job.object), id));
+            if let (Some((key, _)), Some(raw)) = (&self.job.external_id, self.key.and_then(|i| row.get(i)))
+                && *key != 0
+            {
+                let found = crate::rest::records::rows_by_key(&db, self.job.object, *key, &String::from_utf8_lossy(raw));
+                found
+                    .into_iter()
+                    .for_each(|i| take(Some(self.job.object), db.tables[self.job.object].id(i)));
+            }
+            for (column, raw) in self.columns.iter().zip(row.iter()) {
+                match column {
+                    Column::Field(field) if db.schema.objects[self.job.object].fields[*field].kind == FieldType::Reference => {
+                        if let Ok(id) = Id::parse(raw) {
+                            take(db.schema.by_prefix(id.prefix()), id);
+                        }
+                    }
+                    Column::Parent { object, key, .. } => {
+                        let found = crate::rest::records::rows_by_key(&db, *object, *key, &String::from_utf8_lossy(raw));
+                        found.into_iter().for_each(|i| take(Some(*object), db.tables[*object].id(i)));
+                    }
+                    Column::Field(_) | Column::Id => {}
+                }
+            }
+        }
+        ids
     }
 
     /// The two leading cells of a failed row, ready to print.

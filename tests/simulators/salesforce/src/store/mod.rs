@@ -5,6 +5,7 @@ pub mod derive;
 pub mod formula;
 pub mod id;
 pub mod journal;
+pub mod locks;
 pub mod row;
 pub mod rules;
 pub mod setup;

@@ -7,6 +7,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::store::id::Id;
+use crate::store::locks::LockTable;
 use crate::store::row::Draft;
 use crate::store::setup::SetupDoc;
 use crate::web::faults::Fault;
@@ -93,6 +94,21 @@ fn route(call: &Call) -> Result<Value, ApiError> {
             document.validation_rules = rules;
             set_up(call, document)
         }
+        (&Method::GET, ["locks"]) => {
+            let (waits, held) = locks(call)?.report();
+            let held: Vec<String> = held.iter().map(Id::text).collect();
+            Ok(json!({"waits": waits, "held": held}))
+        }
+        (&Method::POST, ["locks"]) => {
+            let mut ids = Vec::new();
+            crate::store::locks::named(&org.db(), &String::from_utf8_lossy(&call.body), &mut ids);
+            locks(call)?.hold(&ids);
+            Ok(json!({"held": ids.len()}))
+        }
+        (&Method::DELETE, ["locks"]) => {
+            locks(call)?.let_go();
+            Ok(json!({"ok": true}))
+        }
         (&Method::GET, ["setup"]) => Ok(json!(org.setup().document)),
         (&Method::POST, ["setup"]) => {
             let document = serde_json::from_slice(&call.body).map_err(|e| ApiError::bad("BAD_SETUP", e.to_string()))?;
@@ -119,6 +135,11 @@ fn route(call: &Call) -> Result<Value, ApiError> {
         (_, ["pubsub", rest @ ..]) => crate::pubsub::control::handle(call, rest),
         _ => Err(ApiError::not_found()),
     }
+}
+
+fn locks(call: &Call) -> Result<&LockTable, ApiError> {
+    let table = call.org.locks.as_ref();
+    table.ok_or_else(|| ApiError::bad("NO_LOCKS", "the org was started without lock contention"))
 }
 
 fn set_up(call: &Call, document: SetupDoc) -> Result<Value, ApiError> {

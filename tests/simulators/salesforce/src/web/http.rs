@@ -19,6 +19,8 @@ use crate::bulk2;
 use crate::org::OrgState;
 use crate::pubsub::origin;
 use crate::rest::{composite, discovery, query, recent, search, sobjects, tooling};
+use crate::store::id::Id;
+use crate::store::locks;
 use crate::store::rules::WriteContext;
 use crate::store::rules::assignment::AutoAssign;
 use crate::web::admin;
@@ -229,6 +231,25 @@ fn admit(call: &Call) -> Result<(), ApiError> {
 
 /// Answers a request below the versioned root, on the calling thread.
 pub fn data(call: &Call) -> Result<Response, ApiError> {
+    match &call.org.locks {
+        Some(locks) if call.method != Method::GET && call.segments.first().is_some_and(|s| s != "jobs") => {
+            locks.within(|| named_records(call), || route(call))
+        }
+        _ => route(call),
+    }
+}
+
+/// The records a request's path, parameters and body name.
+fn named_records(call: &Call) -> Vec<Id> {
+    let db = call.org.db();
+    let mut out = Vec::new();
+    let texts = call.segments.iter().chain(call.query.values());
+    texts.for_each(|text| locks::named(&db, text, &mut out));
+    locks::named(&db, &String::from_utf8_lossy(&call.body), &mut out);
+    out
+}
+
+fn route(call: &Call) -> Result<Response, ApiError> {
     let segments: Vec<&str> = call.segments.iter().map(String::as_str).collect();
     match segments.as_slice() {
         [] => Ok(discovery::resources(call)),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::schema::Object;
 use crate::store::db::{Db, Life};
 use crate::store::id::Id;
+use crate::store::locks;
 use crate::store::row::Draft;
 use crate::store::rules::triggers::{self, Event};
 use crate::store::rules::{WriteContext, permitted};
@@ -34,6 +35,9 @@ pub fn delete(db: &mut Db, context: &WriteContext, object: usize, raw: &[u8], pu
         }
         bury(db, context, object, index, purge, draft);
         return Ok(index);
+    }
+    if let Some(denied) = &context.denied {
+        locks::check(denied, std::iter::once(&id.long()[..]))?;
     }
     let Some(setup) = context.setup.object(object) else {
         restricted(db, object, meta, index)?;

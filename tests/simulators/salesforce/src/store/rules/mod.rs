@@ -10,12 +10,15 @@ pub mod triggers;
 mod unique;
 mod validation;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::schema::{Access, FieldType, Object, Schema};
 use crate::store::db::Db;
 use crate::store::derive;
 use crate::store::formula::Scope;
+use crate::store::id::Id;
+use crate::store::locks;
 use crate::store::row::{Draft, Row};
 use crate::store::setup::{ObjectSetup, PermissionDoc, Setup};
 use crate::store::value::{self, RowError, STAMP};
@@ -38,6 +41,8 @@ pub struct WriteContext {
     /// The caller insists on rows a duplicate rule merely warns of.
     pub allow_duplicates: bool,
     pub auto_assign: AutoAssign,
+    /// Records another transaction holds.
+    pub denied: Option<Arc<HashSet<Id>>>,
     /// How many triggers led here.
     pub depth: u8,
 }
@@ -152,6 +157,15 @@ pub fn write(
     }
     required(meta, insert, draft, given)?;
     references::references(db, meta, draft, given)?;
+    if let Some(denied) = &context.denied {
+        let links = meta
+            .fields
+            .iter()
+            .enumerate()
+            .filter(|(i, f)| given[*i] && f.kind == FieldType::Reference);
+        let own = (!insert).then(|| draft.get(0)).flatten();
+        locks::check(denied, own.into_iter().chain(links.filter_map(|(i, _)| draft.get(i))))?;
+    }
     if !meta.dependents.is_empty() {
         picklists::by_controller(meta, draft, given)?;
     }
