@@ -14,7 +14,7 @@ use crate::store::journal::Savepoint;
 use crate::store::rules::{self, Scratch};
 use crate::store::value::RowError;
 use crate::web::http::{Call, saved};
-use crate::web::reply::{ApiError, raw_reply};
+use crate::web::reply::{ApiError, json_reply, raw_reply};
 
 /// Records per write call.
 const RECORDS_MAX: usize = 200;
@@ -67,6 +67,14 @@ fn save(call: &Call, target: Option<(Option<&str>, &str)>) -> Result<Response, A
     let records = body["records"]
         .as_array()
         .ok_or_else(|| ApiError::bad("JSON_PARSER_ERROR", "records is missing or not an array"))?;
+    if let Some(odd) = records.iter().find(|r| !r.is_object()) {
+        // The one error that is no array (recorded).
+        let message = format!(
+            "Json Deserialization failed on token '{odd}' and has left off in the middle of parsing a row. \
+             Will go to end of row to begin parsing the next row"
+        );
+        return Ok(json_reply(400, &json!({"message": message, "errorCode": "INVALID_FIELD"})));
+    }
     if records.len() > RECORDS_MAX {
         return Err(ApiError::bad(
             "EXCEEDED_ID_LIMIT",

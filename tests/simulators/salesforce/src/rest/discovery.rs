@@ -6,6 +6,7 @@ use axum::response::Response;
 use serde_json::{Map, Value, json};
 
 use crate::pubsub::bus::now_ms;
+use crate::rest::allocations;
 use crate::web::http::Call;
 use crate::web::reply::json_reply;
 
@@ -39,21 +40,21 @@ pub fn limits(call: &Call) -> Response {
     let used_mb = org.db().storage_bytes() / (1024 * 1024);
     let jobs = org.query_jobs().len() as u64;
     let (delivered_max, delivered_left) = org.pubsub.as_ref().map_or((50_000, 50_000), |bus| bus.allocation.figures(now_ms()));
-    json_reply(
-        200,
-        &json!({
-            "DailyApiRequests": pair(org.requests_max.load(Ordering::Relaxed), org.requests.load(Ordering::Relaxed)),
-            "DailyBulkApiBatches": pair(15_000, org.ingest_jobs().len() as u64),
-            "DailyBulkV2QueryJobs": pair(10_000, jobs),
-            "DailyBulkV2QueryFileStorageMB": pair(976_562, 0),
-            "DataStorageMB": pair(storage_mb, used_mb),
-            "FileStorageMB": pair(storage_mb, 0),
-            "HourlyPublishedPlatformEvents": pair(50_000, 0),
-            "DailyDeliveredPlatformEvents": {"Max": delivered_max, "Remaining": delivered_left},
-            "DailyAsyncApexExecutions": pair(250_000, 0),
-            "SingleEmail": pair(5_000, 0),
-        }),
-    )
+    let counted = json!({
+        "DailyApiRequests": pair(org.requests_max.load(Ordering::Relaxed), org.requests.load(Ordering::Relaxed)),
+        "DailyBulkApiBatches": pair(15_000, org.ingest_jobs().len() as u64),
+        "DailyBulkV2QueryJobs": pair(10_000, jobs),
+        "DailyBulkV2QueryFileStorageMB": pair(976_562, 0),
+        "DataStorageMB": pair(storage_mb, used_mb),
+        "FileStorageMB": pair(storage_mb, 0),
+        "HourlyPublishedPlatformEvents": pair(50_000, 0),
+        "DailyDeliveredPlatformEvents": {"Max": delivered_max, "Remaining": delivered_left},
+        "DailyAsyncApexExecutions": pair(250_000, 0),
+        "SingleEmail": pair(5_000, 0),
+    });
+    let mut all = counted.as_object().cloned().unwrap_or_default();
+    allocations::add(&mut all);
+    json_reply(200, &Value::Object(all))
 }
 
 /// `GET /limits/recordCount[?sObjects=A,B]`

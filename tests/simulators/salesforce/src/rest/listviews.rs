@@ -1,6 +1,7 @@
 //! List views: every object has the one that shows all of its records.
 
 use axum::response::Response;
+use chrono::DateTime;
 use http::Method;
 use serde_json::{Value, json};
 
@@ -57,9 +58,15 @@ fn developer_name(call: &Call, object: usize) -> String {
     label(call, object).split_whitespace().collect()
 }
 
+/// What Account's own views show (recorded).
+const ACCOUNT_COLUMNS: [&str; 6] = ["Name", "Site", "BillingState", "Phone", "Type", "Owner.Alias"];
+
 /// The fields shown: the name first, then what is short and plain.
-fn fields(call: &Call, object: usize) -> Vec<usize> {
+fn shown(call: &Call, object: usize) -> Vec<String> {
     let meta = &call.org.schema.objects[object];
+    if meta.name == "Account" {
+        return ACCOUNT_COLUMNS.into_iter().map(str::to_owned).collect();
+    }
     let flag = |i: usize, key: &str| meta.fields[i].describe.get(key) == Some(&Value::Bool(true));
     let plain = ["string", "phone", "email", "picklist", "date", "currency", "int"];
     let is_plain = |i: usize| {
@@ -73,31 +80,68 @@ fn fields(call: &Call, object: usize) -> Vec<usize> {
     let rest = (0..meta.fields.len()).filter(|i| is_plain(*i) && flag(*i, "sortable") && !out.contains(i));
     let rest: Vec<usize> = rest.take(COLUMNS_MAX - out.len()).collect();
     out.extend(rest);
-    out
+    out.into_iter().map(|i| meta.fields[i].name.clone()).collect()
+}
+
+/// The field at the end of a path, and the object that has it.
+fn at_path(call: &Call, object: usize, path: &str) -> Option<(usize, usize)> {
+    let schema = &call.org.schema;
+    let Some((parent, rest)) = path.split_once('.') else {
+        return Some((object, schema.objects[object].field(path)?));
+    };
+    let through = schema.objects[object].fields.iter().find(|f| {
+        let relation = f.describe.get("relationshipName").and_then(Value::as_str);
+        relation.is_some_and(|r| r.eq_ignore_ascii_case(parent))
+    })?;
+    let to = through.describe.get("referenceTo")?.as_array()?.last()?.as_str()?;
+    at_path(call, schema.object(to)?, rest)
 }
 
 fn columns(call: &Call, object: usize) -> Vec<Value> {
-    let meta = &call.org.schema.objects[object];
-    let system = ["Id", "CreatedDate", "LastModifiedDate", "SystemModstamp"]
-        .into_iter()
-        .filter_map(|n| meta.field(n));
-    let shown = fields(call, object);
-    let first = shown.first().copied();
-    let one = |(field, hidden): (usize, bool)| {
-        let spec = &meta.fields[field];
-        let kind = spec.describe.get("type").cloned().unwrap_or_default();
-        let (up, down) = match kind.as_str() {
-            Some("picklist" | "currency" | "int") => ("Low to High", "High to Low"),
-            Some("phone") => ("9-0", "0-9"),
+    let shown = shown(call, object);
+    let first = shown.first().cloned();
+    let one = |(path, hidden): (String, bool)| {
+        let (owner, field) = at_path(call, object, &path)?;
+        let spec = &call.org.schema.objects[owner].fields[field];
+        let kind = spec.describe.get("type").and_then(Value::as_str).unwrap_or_default();
+        let (up, down) = match kind {
+            "picklist" | "currency" | "int" => ("Low to High", "High to Low"),
+            "phone" => ("9-0", "0-9"),
             _ => ("Z-A", "A-Z"),
         };
-        let sorted = first == Some(field);
-        json!({"ascendingLabel": up, "descendingLabel": down, "fieldNameOrPath": spec.name, "hidden": hidden,
-            "label": spec.label, "selectListItem": spec.name, "sortDirection": sorted.then_some("ascending"),
-            "sortIndex": sorted.then_some(0), "sortable": spec.sortable, "type": kind})
+        let sorted = first.as_ref() == Some(&path);
+        let item = if kind == "picklist" {
+            format!("toLabel({path})")
+        } else {
+            path.clone()
+        };
+        // What is hidden cannot be sorted by, and has no words for it.
+        Some(
+            json!({"ascendingLabel": (!hidden).then_some(up), "descendingLabel": (!hidden).then_some(down), "fieldNameOrPath": path,
+            "hidden": hidden, "label": spec.label, "selectListItem": item, "sortDirection": sorted.then_some("ascending"),
+            "sortIndex": sorted.then_some(0), "sortable": spec.sortable && !hidden, "type": kind}),
+        )
     };
-    let visible = shown.iter().map(|f| (*f, false));
-    visible.chain(system.map(|f| (f, true))).map(one).collect()
+    let visible = shown.into_iter().map(|path| (path, false));
+    let system = ["Id", "CreatedDate", "LastModifiedDate", "SystemModstamp"];
+    visible
+        .chain(system.into_iter().map(|name| (name.to_owned(), true)))
+        .filter_map(one)
+        .collect()
+}
+
+/// Values are display texts here; moments are written as Java prints them (recorded).
+fn display(row: &Value, path: &str, kind: &str) -> Value {
+    let value = path.split('.').fold(row, |at, name| &at[name]);
+    match value {
+        Value::Null => Value::Null,
+        Value::String(text) if kind == "datetime" => match DateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.3f%z") {
+            Ok(moment) => json!(moment.to_utc().format("%a %b %d %H:%M:%S GMT %Y").to_string()),
+            Err(_) => json!(text),
+        },
+        Value::String(text) => json!(text),
+        other => json!(other.to_string()),
+    }
 }
 
 fn soql(call: &Call, object: usize) -> String {
@@ -143,14 +187,9 @@ fn results(call: &Call, object: usize) -> Result<Response, ApiError> {
         .iter()
         .take(limit as usize)
         .map(|row| {
-            let cells = columns.iter().filter_map(|c| c["fieldNameOrPath"].as_str()).map(|name| {
-                // Values are display texts here.
-                let value = match &row[name] {
-                    Value::Null => Value::Null,
-                    Value::String(text) => json!(text),
-                    other => json!(other.to_string()),
-                };
-                json!({"fieldNameOrPath": name, "value": value})
+            let cells = columns.iter().filter_map(|c| {
+                let (path, kind) = (c["fieldNameOrPath"].as_str()?, c["type"].as_str()?);
+                Some(json!({"fieldNameOrPath": path, "value": display(row, path, kind)}))
             });
             json!({"columns": cells.collect::<Vec<_>>()})
         })

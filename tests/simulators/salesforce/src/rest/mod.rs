@@ -1,5 +1,6 @@
 //! REST: discovery, records, collections and queries.
 
+pub mod allocations;
 pub mod collections;
 pub mod composite;
 pub mod conditional;

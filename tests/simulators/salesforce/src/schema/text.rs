@@ -123,6 +123,7 @@ fn field_line(object: &str, line: &str) -> Result<Map<String, Value>, String> {
     let flags: Vec<&str> = flags.split_whitespace().collect();
     let has = |flag: &str| flags.contains(&flag);
     let relationship = flags.iter().find_map(|f| f.strip_prefix("rel="));
+    let compound = flags.iter().find_map(|f| f.strip_prefix("in="));
     for flag in &flags {
         let known = [
             "ro",
@@ -139,7 +140,7 @@ fn field_line(object: &str, line: &str) -> Result<Map<String, Value>, String> {
             "restrict",
             "casesensitive",
         ];
-        if !known.contains(flag) && !flag.starts_with("rel=") {
+        if !known.contains(flag) && !flag.starts_with("rel=") && !flag.starts_with("in=") {
             return Err(format!("unknown flag {flag}"));
         }
     }
@@ -175,6 +176,7 @@ fn field_line(object: &str, line: &str) -> Result<Map<String, Value>, String> {
         "date" => "xsd:date",
         "datetime" => "xsd:dateTime",
         "time" => "xsd:time",
+        "address" => "urn:address",
         _ => "xsd:string",
     };
     let byte_length = match kind {
@@ -195,7 +197,7 @@ fn field_line(object: &str, line: &str) -> Result<Map<String, Value>, String> {
     let entry = json!({
         "aggregatable": filterable && !boolean, "aiPredictionField": false, "autoNumber": false,
         "byteLength": byte_length, "calculated": false, "calculatedFormula": null,
-        "cascadeDelete": has("cascade"), "caseSensitive": has("casesensitive"), "compoundFieldName": null,
+        "cascadeDelete": has("cascade"), "caseSensitive": has("casesensitive"), "compoundFieldName": compound,
         "controllerName": null, "createable": writable, "custom": custom,
         "defaultValue": default_value, "defaultValueFormula": null,
         "defaultedOnCreate": has("defaulted") || boolean, "dependentPicklist": false,
@@ -251,7 +253,7 @@ fn label(name: &str) -> String {
 
 /// Top-level describe attributes of an object.
 pub(crate) fn object_defaults(name: &str, label: &str, custom: bool) -> Map<String, Value> {
-    let setup_only = ["Organization", "RecordType", "Profile"].contains(&name);
+    let setup_only = ["Organization", "RecordType", "Profile", "PermissionSet"].contains(&name);
     let entry = json!({
         "actionOverrides": [], "activateable": false, "associateEntityType": null,
         "associateParentEntity": null, "childRelationships": [], "compactLayoutable": true,

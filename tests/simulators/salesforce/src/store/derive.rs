@@ -82,6 +82,7 @@ pub fn before_write(
             case(db, &mut cells, context);
         }
         "Task" => task(db, &mut cells)?,
+        "Event" => event(&mut cells),
         "PricebookEntry" => price(db, &mut cells, insert)?,
         "OpportunityLineItem" => line_item(db, &mut cells, insert)?,
         "Project__c" | "Milestone__c" if cells.text("Name").is_none() => {
@@ -106,6 +107,19 @@ fn person(cells: &mut Cells<'_>, insert: bool) {
             let nick: String = cells.text("Username").unwrap_or_default();
             cells.set("CommunityNickname", nick.split('@').next().unwrap_or("user"));
         }
+    }
+}
+
+/// An event's start has two names; the one that was given counts.
+fn event(cells: &mut Cells<'_>) {
+    let given = |name: &str| cells.meta.field(name).is_some_and(|f| cells.given[f]);
+    let (from, to) = if given("ActivityDateTime") && !given("StartDateTime") {
+        ("ActivityDateTime", "StartDateTime")
+    } else {
+        ("StartDateTime", "ActivityDateTime")
+    };
+    if let Some(start) = cells.text(from) {
+        cells.set(to, &start);
     }
 }
 

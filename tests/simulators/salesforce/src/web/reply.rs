@@ -76,7 +76,8 @@ impl From<RowError> for ApiError {
             _ => 400,
         };
         Self {
-            fields: Some(error.fields),
+            // A column that does not exist is no field of the record (recorded answers have no key `fields` there).
+            fields: Some(error.fields).filter(|_| error.code != "INVALID_FIELD"),
             duplicate_result: error.detail,
             ..Self::new(status, error.code, error.message)
         }
