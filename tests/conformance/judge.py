@@ -35,17 +35,22 @@ class Org:
 
     def call(self, method, path, body=None):
         """The answer's JSON, None if there is none; errors are raised with their body."""
-        data = None if body is None else json.dumps(body).encode()
-        headers = {"authorization": f"Bearer {self.facts['token']}", "content-type": "application/json"}
+        text = self._send(method, path, None if body is None else json.dumps(body).encode(), "application/json")
+        return json.loads(text) if text else None
+
+    def upload(self, path, text):
+        self._send("PUT", path, text.encode(), "text/csv")
+
+    def _send(self, method, path, data, kind):
+        headers = {"authorization": f"Bearer {self.facts['token']}", "content-type": kind}
         request = urllib.request.Request(self.facts["url"] + path, method=method, headers=headers, data=data)
         # Never by way of the proxy that a client may need.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
             with opener.open(request, timeout=REQUEST_SECONDS) as answer:
-                text = answer.read()
+                return answer.read()
         except urllib.error.HTTPError as error:
             raise AssertionError(f"{method} {path}: {error.code} {error.read().decode(errors='replace')[:300]}") from error
-        return json.loads(text) if text else None
 
     def rows(self, soql, everything=False):
         """Records of every page, without `attributes`; a parent's field under its path (`Account.Name`)."""

@@ -17,6 +17,9 @@ KINDS = {
     # Small pages, so that what is there takes several.
     "source": ["--org", "production", "--query-page-rows", "500", "--rows", str(ROOT / "tests/simulators/salesforce/data/rows/synthetic-b2b")],
     "target": ["--org", "sandbox"],
+    # Keep-alives at once, or a test of them would take a minute.
+    "events": ["--org", "sandbox", "--pubsub-port", "0", "--cdc", "Account,Contact", "--pubsub-keepalive-ms", "200",
+               "--platform-event", "Order_Event__e: Number__c text, Total__c number", "--managed-subscription", "Sync=/data/AccountChangeEvent@EARLIEST"],
 }
 HOSTS = ("login.salesforce.com", "test.salesforce.com", "*.my.salesforce.com")
 

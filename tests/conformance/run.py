@@ -82,14 +82,15 @@ def run_client(client, about, options, work):
     home.mkdir()
     tools = Path(options.tools) / about["tools"] if "tools" in about else Path(options.tools)
     with contextlib.ExitStack() as stack:
-        facts = {}
+        facts, proxy = {}, ""
         for kind in about["orgs"]:
             facts[kind], said = stack.enter_context(orgs.org(options.bin / PROGRAM, kind, home, work))
-            if kind == "source":
-                proxy = orgs.ConnectProxy(urlsplit(said["https_url"]).port)
-                stack.callback(proxy.close)
+            if not proxy:
+                way = orgs.ConnectProxy(urlsplit(said["https_url"]).port)
+                stack.callback(way.close)
+                proxy = way.url
         command = [part.format(all=options.tools, tools=tools, bin=options.bin, here=HERE) for part in about["run"]]
-        given = environment(client, home, tools, facts, work / "ca.pem", proxy.url if facts else "", options.self_test)
+        given = environment(client, home, tools, facts, work / "ca.pem", proxy, options.self_test)
         with (home / "stderr").open("w") as log:
             try:
                 done = subprocess.run(command, cwd=home, env=given, stdout=subprocess.PIPE, stderr=log, text=True, timeout=CLIENT_SECONDS)
@@ -98,6 +99,14 @@ def run_client(client, about, options, work):
                 output, code = (late.stdout or b"").decode(), f"not done within {CLIENT_SECONDS} s"
         said = (home / "stderr").read_text(errors="replace").splitlines()[-STDERR_LINES:]
     return rows_of(client, about, output, code), said, time.monotonic() - began
+
+
+def run_or_say_why(client, about, options, work):
+    """A client that cannot even be started fails in all its rows."""
+    try:
+        return run_client(client, about, options, work)
+    except (OSError, RuntimeError, KeyError) as error:
+        return rows_of(client, about, "", f"not started: {error!r}"), [], 0.0
 
 
 def judge(rows, about, self_test):
@@ -134,7 +143,7 @@ def run_all(options, matrix):
         # The slowest first, so that the fast ones fill the other place.
         order = sorted(clients, key=lambda client: -matrix[client].get("seconds", 0))
         with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
-            running = {client: pool.submit(run_client, client, matrix[client], options, work) for client in order}
+            running = {client: pool.submit(run_or_say_why, client, matrix[client], options, work) for client in order}
             results = {client: running[client].result() for client in clients}
     finally:
         if not options.keep:
