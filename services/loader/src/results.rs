@@ -114,6 +114,7 @@ pub async fn outcomes(context: &Context, row: &EntryRow, job: &str, passing: Pas
             ),
         ));
     }
+    out.written.sort();
     Ok(out)
 }
 
