@@ -88,15 +88,9 @@ struct Args {
     /// Directory of describe documents (JSON) that replace or add to the built-in objects.
     #[arg(long = "describe")]
     describes: Option<PathBuf>,
-    /// Accounts may be persons.
-    #[arg(long)]
-    person_accounts: bool,
     /// Every object with amounts says their currency.
     #[arg(long)]
     multi_currency: bool,
-    /// State and country are picklists with codes.
-    #[arg(long)]
-    state_country_picklists: bool,
     /// Parallel transactions wait for each other's records, and fail when they wait too long.
     #[arg(long)]
     lock_contention: bool,
@@ -205,9 +199,7 @@ fn config(args: &Args) -> anyhow::Result<OrgConfig> {
         setup: args.setup.as_deref().map_or_else(|| Ok(SetupDoc::default()), setup)?,
         dependent_picklists: args.dependent_picklists.clone(),
         describes: args.describes.clone(),
-        person_accounts: args.person_accounts,
         multi_currency: args.multi_currency,
-        state_picklists: args.state_country_picklists,
         locks: args.lock_contention.then_some(LockConfig {
             wait_ms: args.lock_wait_ms,
             hold_ms: args.lock_hold_ms,

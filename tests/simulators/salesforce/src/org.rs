@@ -83,9 +83,7 @@ pub struct OrgConfig {
     pub dependent_picklists: Vec<DependencyOverride>,
     /// Directory of describe documents that replace or add to the built-in objects.
     pub describes: Option<PathBuf>,
-    pub person_accounts: bool,
     pub multi_currency: bool,
-    pub state_picklists: bool,
     /// Parallel transactions fight over records.
     pub locks: Option<LockConfig>,
     pub audit_fields: bool,
@@ -126,9 +124,7 @@ impl Default for OrgConfig {
             setup: SetupDoc::default(),
             dependent_picklists: Vec::new(),
             describes: None,
-            person_accounts: false,
             multi_currency: false,
-            state_picklists: false,
             locks: None,
             audit_fields: false,
             job_latency_ms: 0,
@@ -170,6 +166,8 @@ pub struct OrgState {
     metadata_at: AtomicI64,
     /// Unix seconds of the last commit: stamps never run backwards.
     committed_at: AtomicI64,
+    /// Seconds in the upper half, writes left in the lower.
+    late_commits: AtomicU64,
 }
 
 impl OrgState {
@@ -232,13 +230,28 @@ impl OrgState {
         DateTime::from_timestamp(self.metadata_at.load(Ordering::SeqCst), 0).unwrap_or(self.started)
     }
 
+    /// Makes the next `times` writes appear with a SystemModstamp `secs` before their commit.
+    pub fn commit_late(&self, secs: u32, times: u32) {
+        self.late_commits.store(u64::from(secs) << 32 | u64::from(times), Ordering::SeqCst);
+    }
+
+    fn late(&self) -> i64 {
+        if self.late_commits.load(Ordering::Relaxed) == 0 {
+            return 0;
+        }
+        let used = |packed: u64| (packed as u32 > 0).then(|| packed - 1);
+        let packed = self.late_commits.fetch_update(Ordering::SeqCst, Ordering::SeqCst, used);
+        packed.map_or(0, |packed| (packed >> 32) as i64)
+    }
+
     /// Who writes now, under which settings.
     pub fn write_context(&self) -> WriteContext {
         let now = Utc::now().timestamp();
+        let late = self.late();
         let now = self.committed_at.fetch_max(now, Ordering::SeqCst).max(now);
         WriteContext {
             user: self.user_id.long(),
-            now: value::stamp(DateTime::from_timestamp(now, 0).unwrap_or(self.started)),
+            now: value::stamp(DateTime::from_timestamp(now - late, 0).unwrap_or(self.started)),
             setup: self.setup(),
             storage_bytes_max: self.storage_mb.load(Ordering::Relaxed) * 1024 * 1024,
             audit_fields: self.config.audit_fields,
@@ -266,9 +279,7 @@ impl Org {
             describes: config.describes.as_deref().map_or_else(|| Ok(Vec::new()), describes)?,
             picklists: config.picklists.clone(),
             dependencies: config.dependent_picklists.clone(),
-            person_accounts: config.person_accounts,
             multi_currency: config.multi_currency,
-            state_picklists: config.state_picklists,
         })?);
         let setup = Setup::compile(config.setup.clone(), &config.validation_rules, &schema)?;
         let mut db = Db::new(Arc::clone(&schema), config.flavour.pod());
@@ -276,6 +287,9 @@ impl Org {
             rows::load(&mut db, dir, config.flavour)?;
         }
         let (org_id, user_id) = seed::setup(&mut db, config.flavour, &config.user_domain);
+        if config.multi_currency {
+            seed::currencies(&mut db, user_id);
+        }
         if let (Some(scale), Flavour::Production) = (config.scale, config.flavour) {
             generate::fill(&mut db, scale, config.seed, user_id);
         }
@@ -335,6 +349,7 @@ impl Org {
             setup: RwLock::default(),
             metadata_at: AtomicI64::new(Utc::now().timestamp()),
             committed_at: AtomicI64::new(0),
+            late_commits: AtomicU64::new(0),
             pubsub: bus.clone(),
             config,
         });

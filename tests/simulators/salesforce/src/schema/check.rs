@@ -121,3 +121,141 @@ pub(super) fn needed(objects: &[Object], replaced: &HashSet<String>) -> Result<(
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use crate::schema::{Schema, SchemaOptions};
+
+    /// A document of an id and two picklists, the second of which depends on the first.
+    fn document() -> Value {
+        let field = |name: &str, kind: &str, soap: &str| {
+            let mut out = json!({"name": name, "type": kind, "soapType": soap, "length": 18, "byteLength": 54,
+                "referenceTo": [], "picklistValues": [], "dependentPicklist": false});
+            for flag in [
+                "nillable",
+                "createable",
+                "updateable",
+                "defaultedOnCreate",
+                "filterable",
+                "sortable",
+                "groupable",
+                "unique",
+                "externalId",
+                "idLookup",
+                "caseSensitive",
+                "autoNumber",
+                "restrictedPicklist",
+                "cascadeDelete",
+                "calculated",
+            ] {
+                out[flag] = false.into();
+            }
+            out
+        };
+        let (mut colour, mut shade) = (
+            field("Colour__c", "picklist", "xsd:string"),
+            field("Shade__c", "picklist", "xsd:string"),
+        );
+        colour["picklistValues"] = json!([{"value": "Red", "active": true}, {"value": "Blue", "active": true}]);
+        shade["picklistValues"] = json!([{"value": "Dark", "active": true, "validFor": "QAAA"}]);
+        shade["dependentPicklist"] = true.into();
+        shade["controllerName"] = "Colour__c".into();
+        json!({"name": "Thing__c", "keyPrefix": "a77", "fields": [field("Id", "id", "tns:ID"), colour, shade]})
+    }
+
+    fn build(change: impl Fn(&mut Value)) -> Result<Schema, String> {
+        let mut text = document();
+        change(&mut text);
+        Schema::build(&SchemaOptions {
+            describes: vec![("Thing.json".into(), text.to_string())],
+            ..SchemaOptions::default()
+        })
+        .map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn bits_count_from_the_most_significant_one() {
+        let schema = build(|_| {}).unwrap();
+        let thing = &schema.objects[schema.object("Thing__c").unwrap()];
+        let shade = thing.fields[thing.field("Shade__c").unwrap()].dependency.as_ref().unwrap();
+        assert!(shade.allows(Some(b"Blue"), b"Dark"));
+        assert!(!shade.allows(Some(b"Red"), b"Dark") && !shade.allows(None, b"Dark"));
+    }
+
+    #[test]
+    fn contradictions_name_file_object_and_field() {
+        let set = |field: usize, key: &'static str, value: Value| move |doc: &mut Value| doc["fields"][field][key] = value.clone();
+        for (found, part) in [
+            (
+                build(set(1, "type", json!("hologram"))),
+                "Thing__c.Colour__c: unknown type hologram",
+            ),
+            (
+                build(set(1, "soapType", json!("xsd:int"))),
+                "Thing__c.Colour__c: type picklist with soapType xsd:int",
+            ),
+            (
+                build(set(1, "nillable", json!("no"))),
+                "Thing__c.Colour__c: nillable is missing or not a boolean",
+            ),
+            (
+                build(set(1, "length", json!(-3))),
+                "Thing__c.Colour__c: length is -3, not a whole number",
+            ),
+            (
+                build(set(1, "byteLength", json!(1))),
+                "Thing__c.Colour__c: byteLength is below length",
+            ),
+            (build(set(1, "name", json!("SHADE__c"))), "the field is defined twice"),
+            (
+                build(set(1, "compoundFieldName", json!("Paint__c"))),
+                "Thing__c.Colour__c: is part of Paint__c, which does not exist",
+            ),
+            (
+                build(set(2, "controllerName", Value::Null)),
+                "Thing__c.Shade__c: a dependent picklist names no controlling field",
+            ),
+            (
+                build(set(2, "controllerName", json!("Id"))),
+                "controlling field Id is neither a picklist nor a checkbox",
+            ),
+            (
+                build(set(2, "controllerName", json!("Gone__c"))),
+                "controlling field Gone__c does not exist",
+            ),
+            (
+                build(set(2, "dependentPicklist", json!(false))),
+                "controls a field that is not a dependent picklist",
+            ),
+            (
+                build(set(2, "picklistValues", json!([{"value": "D", "validFor": "?"}]))),
+                "is not base64",
+            ),
+            (
+                build(set(2, "picklistValues", json!([{"value": "D", "validFor": "CAAA"}]))),
+                "names a value that Colour__c does not have",
+            ),
+            (
+                build(set(1, "picklistValues", json!([{"value": "D"}, {"value": "D"}]))),
+                "picklist value D occurs twice",
+            ),
+            (build(set(0, "type", json!("string"))), "Thing__c.Id"),
+            (
+                build(|doc| doc["keyPrefix"] = json!("001")),
+                "key prefix already belongs to Account",
+            ),
+            (build(|doc| doc["keyPrefix"] = Value::Null), "no key prefix"),
+            (build(|doc| doc["fields"] = Value::Null), "no fields"),
+            (
+                build(|doc| doc["name"] = json!("User")),
+                "describe directory: User.Username: an org can't do without",
+            ),
+        ] {
+            let error = found.err().unwrap();
+            assert!(error.contains(part), "{part}: {error}");
+        }
+    }
+}

@@ -220,12 +220,8 @@ impl Object {
 /// All objects of the org.
 pub struct Schema {
     pub objects: Vec<Object>,
-    /// Account rows may be persons.
-    pub person_accounts: bool,
     /// Every object with amounts says their currency.
     pub multi_currency: bool,
-    /// State and country are picklists with codes.
-    pub state_picklists: bool,
     by_name: HashMap<String, usize>,
     by_prefix: HashMap<[u8; 3], usize>,
 }
@@ -246,9 +242,7 @@ pub struct SchemaOptions {
     pub describes: Vec<(String, String)>,
     pub picklists: Vec<PicklistOverride>,
     pub dependencies: Vec<DependencyOverride>,
-    pub person_accounts: bool,
     pub multi_currency: bool,
-    pub state_picklists: bool,
 }
 
 const CAPTURED: [(&str, &str); 6] = [
@@ -344,9 +338,7 @@ impl Schema {
         }
         Ok(Self {
             objects,
-            person_accounts: options.person_accounts,
             multi_currency: options.multi_currency,
-            state_picklists: options.state_picklists,
             by_name,
             by_prefix,
         })

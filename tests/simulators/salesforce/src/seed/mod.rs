@@ -216,6 +216,39 @@ pub fn assignment_rule(db: &mut Db, object: usize, name: &str, active: bool) {
     }
 }
 
+const CURRENCIES: [(&str, &str); 2] = [
+    ("CurrencyType", include_str!("../../data/rows/synthetic-b2b/CurrencyType.csv")),
+    (
+        "DatedConversionRate",
+        include_str!("../../data/rows/synthetic-b2b/DatedConversionRate.csv"),
+    ),
+];
+
+/// Seeds the currencies and their rates where no row file gave any.
+pub fn currencies(db: &mut Db, user: Id) {
+    let schema = std::sync::Arc::clone(&db.schema);
+    for (name, text) in CURRENCIES {
+        if !db.table(name).is_empty() {
+            continue;
+        }
+        let meta = &schema.objects[schema.object(name).expect("built in")];
+        let mut reader = csv::Reader::from_reader(text.as_bytes());
+        let names = reader.headers().cloned().unwrap_or_default();
+        for record in reader.records().map_while(Result::ok) {
+            let mut cells: Vec<(&str, String)> = Vec::new();
+            for (column, raw) in names.iter().zip(record.iter()) {
+                let spec = &meta.fields[meta.field(column).expect("built in")];
+                let mut stored = Vec::new();
+                if !raw.is_empty() && crate::store::value::normalise(spec, raw.as_bytes(), &mut stored).is_ok() {
+                    cells.push((column, String::from_utf8_lossy(&stored).into_owned()));
+                }
+            }
+            let cells: Vec<(&str, &str)> = cells.iter().map(|(n, v)| (*n, v.as_str())).collect();
+            Loader::new(db, user.long()).insert(name, &cells);
+        }
+    }
+}
+
 fn users(loader: &mut Loader<'_>, flavour: Flavour, domain: &str) {
     let profile = loader.db.table("Profile").id(0).text();
     for (i, (first, last, department)) in PEOPLE.iter().enumerate() {

@@ -74,8 +74,15 @@ pub fn before_write(
 ) -> Result<(), RowError> {
     let mut cells = Cells { meta, draft, given };
     match meta.name.as_str() {
+        "Lead" if !insert && cells.text("IsConverted").is_some() => {
+            return Err(RowError::new(
+                "CANNOT_UPDATE_CONVERTED_LEAD",
+                "cannot reference converted lead",
+                &[],
+            ));
+        }
         "Contact" | "Lead" | "User" => person(&mut cells, insert),
-        "Account" => hierarchy(db, object, &cells, insert)?,
+        "Account" | "Campaign" => hierarchy(db, object, &cells, insert)?,
         "Opportunity" => opportunity(&mut cells, insert),
         "Case" => {
             hierarchy(db, object, &cells, insert)?;
@@ -124,7 +131,9 @@ fn event(cells: &mut Cells<'_>) {
 }
 
 fn hierarchy(db: &Db, object: usize, cells: &Cells<'_>, insert: bool) -> Result<(), RowError> {
-    let field = cells.index("ParentId");
+    let Some(field) = cells.meta.field("ParentId") else {
+        return Ok(());
+    };
     if insert || !cells.given[field] {
         return Ok(());
     }

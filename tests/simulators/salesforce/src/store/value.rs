@@ -155,6 +155,10 @@ fn check_length(field: &Field, raw: &[u8]) -> Result<(), RowError> {
 
 fn check_picklist(field: &Field, raw: &[u8]) -> Result<(), RowError> {
     if field.restricted && !field.values.contains(raw) {
+        if field.name == "CurrencyIsoCode" {
+            let message = format!("invalid currency code: {}", lossy(raw));
+            return Err(RowError::new("INVALID_CURRENCY_ISO", message, &[&field.name]));
+        }
         return Err(RowError::new(
             "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST",
             format!("{}: bad value for restricted picklist field: {}", field.label, lossy(raw)),

@@ -94,6 +94,14 @@ fn route(call: &Call) -> Result<Value, ApiError> {
             document.validation_rules = rules;
             set_up(call, document)
         }
+        (&Method::POST, ["late-commits"]) => {
+            let body = call.json()?;
+            let small = |key: &str| -> Result<u32, ApiError> {
+                u32::try_from(number(&body, key)?).map_err(|_| ApiError::bad("BAD_NUMBER", format!("{key} is too large")))
+            };
+            org.commit_late(small("secs")?, small("times")?);
+            Ok(json!({"ok": true}))
+        }
         (&Method::GET, ["locks"]) => {
             let (waits, held) = locks(call)?.report();
             let held: Vec<String> = held.iter().map(Id::text).collect();

@@ -2,6 +2,7 @@
 //! fields, and the commit. A row is either written whole or not at all.
 
 pub mod assignment;
+mod currency;
 mod delete;
 pub mod duplicates;
 pub mod picklists;
@@ -147,7 +148,8 @@ pub fn write(
     scratch.given.clear();
     scratch.given.resize(meta.fields.len(), false);
     apply_cells(db, context, meta, insert, cells, scratch)?;
-    let stored = setup.and_then(|_| existing.map(|index| db.tables[object].row(index).clone()));
+    let keeps = setup.is_some() || schema.multi_currency;
+    let stored = existing.filter(|_| keeps).map(|index| db.tables[object].row(index).clone());
     let (draft, given) = (&mut scratch.draft, &mut scratch.given);
     if insert {
         defaults(meta, context, draft, given);
@@ -168,6 +170,9 @@ pub fn write(
     }
     if !meta.dependents.is_empty() {
         picklists::by_controller(meta, draft, given)?;
+    }
+    if schema.multi_currency {
+        currency::before_write(db, meta, stored.as_ref(), draft, given)?;
     }
     derive::before_write(db, object, meta, draft, given, insert, context)?;
     if let Some(setup) = setup {

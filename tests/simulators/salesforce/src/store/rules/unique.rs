@@ -17,7 +17,7 @@ pub(super) fn unique(db: &Db, object: usize, meta: &Object, existing: Option<u32
             .by_key(i, value)
             .unwrap_or_default()
             .into_iter()
-            .find(|o| Some(*o) != existing);
+            .find(|o| Some(*o) != existing && (!field.case_sensitive || table.row(*o).get(i) == Some(value)));
         if let Some(other) = other {
             return Err(RowError::new(
                 "DUPLICATE_VALUE",

@@ -1,0 +1,121 @@
+//! Currencies, restricted deletes, storage by object, late commits and other data rules.
+
+#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+
+mod support;
+
+use serde_json::{Value, json};
+use support::{get, org, send, soql, v65};
+use syncline_salesforce_simulator::{OrgConfig, RunningOrg};
+
+fn created(org: &RunningOrg, object: &str, body: Value) -> String {
+    let reply = send(org, "POST", &v65(&format!("sobjects/{object}")), body);
+    assert_eq!(reply.status, 201, "{}", reply.text());
+    reply.json()["id"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_currency_changed_alone_converts_and_with_values_does_not() {
+    let org = org(OrgConfig {
+        multi_currency: true,
+        ..OrgConfig::default()
+    });
+    assert_eq!(
+        soql(&org, "SELECT Id FROM CurrencyType WHERE IsActive = true").json()["totalSize"],
+        4
+    );
+    let account = created(
+        &org,
+        "Account",
+        json!({"Name": "A", "AnnualRevenue": 1000, "CurrencyIsoCode": "USD"}),
+    );
+    let path = v65(&format!("sobjects/Account/{account}"));
+    assert_eq!(send(&org, "PATCH", &path, json!({"CurrencyIsoCode": "EUR"})).status, 204);
+    assert_eq!(get(&org, &path).json()["AnnualRevenue"], 920.0);
+    let both = json!({"CurrencyIsoCode": "GBP", "AnnualRevenue": 5});
+    assert_eq!(send(&org, "PATCH", &path, both).status, 204);
+    assert_eq!(get(&org, &path).json()["AnnualRevenue"], 5.0);
+    for code in ["XXX", "JPY"] {
+        if code == "JPY" {
+            let yen = soql(&org, "SELECT Id FROM CurrencyType WHERE IsoCode = 'JPY'").json();
+            let id = yen["records"][0]["Id"].as_str().unwrap().to_owned();
+            send(&org, "PATCH", &format!("/__sim/records/{id}"), json!({"IsActive": null}));
+        }
+        let refused = send(&org, "PATCH", &path, json!({"CurrencyIsoCode": code}));
+        assert_eq!(refused.code(), "INVALID_CURRENCY_ISO", "{code}");
+    }
+    // An opportunity follows the rate of its close date, here that of 2022.
+    let deal = json!({"Name": "D", "StageName": "Prospecting", "CloseDate": "2022-06-01", "Amount": 1000, "CurrencyIsoCode": "USD"});
+    let path = v65(&format!("sobjects/Opportunity/{}", created(&org, "Opportunity", deal)));
+    send(&org, "PATCH", &path, json!({"CurrencyIsoCode": "EUR"}));
+    assert_eq!(get(&org, &path).json()["Amount"], 867.91);
+    // Objects that have amounts and no currency of their own elsewhere have one here.
+    assert_eq!(soql(&org, "SELECT CurrencyIsoCode FROM Campaign").status, 200);
+}
+
+#[test]
+fn records_others_hold_on_to_stay() {
+    let org = org(OrgConfig::default());
+    let account = created(&org, "Account", json!({"Name": "Acme"}));
+    let case = created(&org, "Case", json!({"AccountId": account}));
+    let path = v65(&format!("sobjects/Account/{account}"));
+    let refused = send(&org, "DELETE", &path, Value::Null);
+    assert_eq!((refused.status, refused.code().as_str()), (400, "DELETE_FAILED"));
+    let message = refused.json()[0]["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("Acme") && message.contains(&case), "{message}");
+    send(&org, "DELETE", &v65(&format!("sobjects/Case/{case}")), Value::Null);
+    assert_eq!(send(&org, "DELETE", &path, Value::Null).status, 204);
+}
+
+#[test]
+fn storage_counts_by_object_and_ends() {
+    let org = org(OrgConfig {
+        storage_mb: 0,
+        ..OrgConfig::default()
+    });
+    let full = send(&org, "POST", &v65("sobjects/Account"), json!({"Name": "A"}));
+    assert_eq!(full.code(), "STORAGE_LIMIT_EXCEEDED");
+    created(&org, "Product2", json!({"Name": "P"}));
+    send(&org, "POST", "/__sim/storage", json!({"mb": 1}));
+    (0..128).for_each(|i| drop(created(&org, "Campaign", json!({"Name": i.to_string()}))));
+    assert_eq!(
+        send(&org, "POST", &v65("sobjects/Campaign"), json!({"Name": "x"})).code(),
+        "STORAGE_LIMIT_EXCEEDED"
+    );
+}
+
+#[test]
+fn a_late_commit_shows_an_earlier_stamp() {
+    let org = org(OrgConfig::default());
+    let stamp = |id: &str| {
+        get(&org, &v65(&format!("sobjects/Account/{id}"))).json()["SystemModstamp"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let first = created(&org, "Account", json!({"Name": "A"}));
+    send(&org, "POST", "/__sim/late-commits", json!({"secs": 3600, "times": 1}));
+    let late = created(&org, "Account", json!({"Name": "B"}));
+    let next = created(&org, "Account", json!({"Name": "C"}));
+    assert!(stamp(&late) < stamp(&first) && stamp(&first) <= stamp(&next));
+}
+
+#[test]
+fn converted_leads_and_circles_are_refused() {
+    let org = org(OrgConfig::default());
+    let lead = created(&org, "Lead", json!({"LastName": "L", "Company": "C"}));
+    send(&org, "PATCH", &format!("/__sim/records/{lead}"), json!({"IsConverted": true}));
+    let reply = send(&org, "PATCH", &v65(&format!("sobjects/Lead/{lead}")), json!({"Title": "x"}));
+    assert_eq!(reply.code(), "CANNOT_UPDATE_CONVERTED_LEAD");
+    let upper = created(&org, "Campaign", json!({"Name": "u"}));
+    let lower = created(&org, "Campaign", json!({"Name": "l", "ParentId": upper}));
+    for parent in [&upper, &lower] {
+        let reply = send(
+            &org,
+            "PATCH",
+            &v65(&format!("sobjects/Campaign/{upper}")),
+            json!({"ParentId": parent}),
+        );
+        assert_eq!(reply.code(), "CIRCULAR_DEPENDENCY");
+    }
+}
