@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::pubsub::bus::now_ms;
 use crate::rest::allocations;
+use crate::store::files;
 use crate::web::http::Call;
 use crate::web::reply::json_reply;
 
@@ -37,7 +38,10 @@ pub fn limits(call: &Call) -> Response {
     let org = &call.org;
     let pair = |max: u64, used: u64| json!({"Max": max, "Remaining": max.saturating_sub(used)});
     let storage_mb = org.storage_mb.load(Ordering::Relaxed);
-    let used_mb = org.db().storage_bytes() / (1024 * 1024);
+    let db = org.db();
+    let used_mb = db.storage_bytes() / (1024 * 1024);
+    let files_mb = files::bytes_used(&db) / (1024 * 1024);
+    drop(db);
     let jobs = org.query_jobs().len() as u64;
     let (delivered_max, delivered_left) = org.pubsub.as_ref().map_or((50_000, 50_000), |bus| bus.allocation.figures(now_ms()));
     let counted = json!({
@@ -46,7 +50,7 @@ pub fn limits(call: &Call) -> Response {
         "DailyBulkV2QueryJobs": pair(10_000, jobs),
         "DailyBulkV2QueryFileStorageMB": pair(976_562, 0),
         "DataStorageMB": pair(storage_mb, used_mb),
-        "FileStorageMB": pair(storage_mb, 0),
+        "FileStorageMB": pair(storage_mb, files_mb),
         "HourlyPublishedPlatformEvents": pair(50_000, 0),
         "DailyDeliveredPlatformEvents": {"Max": delivered_max, "Remaining": delivered_left},
         "DailyAsyncApexExecutions": pair(250_000, 0),

@@ -6,6 +6,7 @@ pub mod composite;
 pub mod conditional;
 pub mod cursor;
 pub mod discovery;
+pub mod files;
 pub mod global;
 pub mod listviews;
 pub mod query;

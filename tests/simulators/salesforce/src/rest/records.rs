@@ -5,11 +5,14 @@ use http::Method;
 use serde_json::{Map, Value, json};
 
 use crate::rest::conditional;
+use crate::rest::files;
 use crate::rest::query::{Tree, record};
 use crate::soql::plan::{Bound, Leaf};
+use crate::store;
 use crate::store::db::{Db, Life};
+use crate::store::files::Incoming;
 use crate::store::id::Id;
-use crate::store::rules::{self, Column, Input, Scratch};
+use crate::store::rules::{self, Column, Input, Scratch, WriteContext};
 use crate::store::setup::PermissionDoc;
 use crate::store::value::RowError;
 use crate::web::http::{Call, ok, saved};
@@ -136,14 +139,47 @@ pub fn write(
     existing: Option<u32>,
     body: &Map<String, Value>,
 ) -> Result<u32, RowError> {
-    let cells = body_cells(call, object, body)?;
+    let (body, file) = files::split(db, object, body)?;
+    let cells = body_cells(call, object, &body)?;
     let inputs: Vec<(Column, Input<'_>)> = cells
         .iter()
         .map(|(column, text)| (column.clone(), text.as_ref().map_or(Input::Null, |t| Input::Text(t.as_bytes()))))
         .collect();
     let context = call.write_context();
-    let index = rules::write(db, &context, object, existing, &inputs, scratch)?;
+    let index = if store::files::concerns(&db.schema.objects[object]) {
+        let savepoint = db.begin();
+        match write_file(db, &context, object, existing, &inputs, file, scratch) {
+            Ok(index) => {
+                db.commit(savepoint);
+                index
+            }
+            Err(error) => {
+                db.roll_back(savepoint);
+                return Err(error);
+            }
+        }
+    } else {
+        rules::write(db, &context, object, existing, &inputs, scratch)?
+    };
     call.org.faults.wrote(1);
+    Ok(index)
+}
+
+/// Writes a record that has a file, or that comes with files.
+fn write_file(
+    db: &mut Db,
+    context: &WriteContext,
+    object: usize,
+    existing: Option<u32>,
+    inputs: &[(Column, Input<'_>)],
+    file: Option<Incoming>,
+    scratch: &mut Scratch,
+) -> Result<u32, RowError> {
+    if let (Some(_), Some(incoming)) = (existing, &file) {
+        files::check_update(db, object, incoming)?;
+    }
+    let index = rules::write(db, context, object, existing, inputs, scratch)?;
+    store::files::stored(db, context, object, index, existing.is_none(), file)?;
     Ok(index)
 }
 

@@ -6,6 +6,7 @@ use crate::schema::FieldType;
 use crate::soql::expr::{Cells, RowCells};
 use crate::soql::plan::{Bound, Column, Expr, Hop, Leaf, Shown};
 use crate::store::db::Db;
+use crate::store::files;
 use crate::store::id::Id;
 use crate::store::row::Row;
 
@@ -174,7 +175,13 @@ pub fn record(out: &mut Vec<u8>, db: &Db, version: &str, object: usize, row: &Ro
     for (name, leaf) in &tree.cells {
         let _ = write!(out, ",\"{name}\":");
         match leaf {
-            Leafy::Cell(expr) => cell(out, expr.kind(), expr.value(&cells).as_deref()),
+            Leafy::Cell(expr) => match expr.value(&cells).as_deref() {
+                // The bytes of a file are fetched from elsewhere.
+                Some(at) if expr.kind() == FieldType::Other && at.starts_with(b"/sobjects/") => {
+                    let _ = write!(out, "\"/services/data/{version}{}\"", String::from_utf8_lossy(files::path(at)));
+                }
+                value => cell(out, expr.kind(), value),
+            },
             Leafy::Compound(parts) => compound(out, row, parts),
             Leafy::Parent { hop, tree } => match target(db, &cells, *hop) {
                 Some((object, row)) => record(out, db, version, object, row, tree, &mut |_| {}),

@@ -6,11 +6,17 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::rest::conditional::cached;
-use crate::rest::{global, listviews, recent, records, replication};
+use crate::rest::{files, global, listviews, recent, records, replication};
 use crate::web::http::Call;
 use crate::web::reply::ApiError;
 
 pub fn handle(call: &Call, rest: &[&str]) -> Result<Response, ApiError> {
+    if let Some(reply) = files::download(call, rest) {
+        return reply;
+    }
+    if let Some(joined) = files::joined(call, rest)? {
+        return records::handle(&joined, rest);
+    }
     let schema = &call.org.schema;
     let object = |name: &str| schema.object(name).ok_or_else(ApiError::not_found);
     match (&call.method, rest) {

@@ -10,6 +10,8 @@ pub(super) fn storage_bytes(object: &Object) -> u64 {
         _ if object.setup => 0,
         "Campaign" => 8192,
         "CampaignMember" => 1024,
+        // Files count in bytes, in a storage of their own.
+        "ContentVersion" | "ContentDocument" | "ContentDocumentLink" | "Attachment" | "Document" => 0,
         "Asset" | "Product2" | "Pricebook2" | "PricebookEntry" => 0,
         _ => 2048,
     }

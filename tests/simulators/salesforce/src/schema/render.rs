@@ -62,49 +62,6 @@ impl Schema {
             .flatten()
             .any(|c| c["childSObject"] == child && c["field"] == field && c["cascadeDelete"] == true)
     }
-
-    /// The entry of the global describe.
-    pub fn global_entry(&self, index: usize, version: &str) -> Value {
-        const KEYS: [&str; 24] = [
-            "activateable",
-            "associateEntityType",
-            "associateParentEntity",
-            "createable",
-            "custom",
-            "customSetting",
-            "deepCloneable",
-            "deletable",
-            "deprecatedAndHidden",
-            "feedEnabled",
-            "hasSubtypes",
-            "isInterface",
-            "isSubtype",
-            "keyPrefix",
-            "label",
-            "labelPlural",
-            "layoutable",
-            "mergeable",
-            "mruEnabled",
-            "name",
-            "queryable",
-            "replicateable",
-            "retrieveable",
-            "searchable",
-        ];
-        let object = &self.objects[index];
-        let mut out = Map::new();
-        for key in KEYS.into_iter().chain(["triggerable", "undeletable", "updateable"]) {
-            let value = object.describe.get(key).cloned().unwrap_or(Value::Null);
-            out.insert(key.into(), value);
-        }
-        let base = format!("/services/data/{version}/sobjects/{}", object.name);
-        out.insert(
-            "urls".into(),
-            json!({"rowTemplate": format!("{base}/{{ID}}"), "describe": format!("{base}/describe"),
-                "sobject": base}),
-        );
-        Value::Object(out)
-    }
 }
 
 /// A field's entry; one the user may only read says so.

@@ -177,6 +177,7 @@ fn field_line(object: &str, line: &str) -> Result<Map<String, Value>, String> {
         "datetime" => "xsd:dateTime",
         "time" => "xsd:time",
         "address" => "urn:address",
+        "base64" => "xsd:base64Binary",
         _ => "xsd:string",
     };
     let byte_length = match kind {

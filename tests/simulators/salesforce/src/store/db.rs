@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::schema::Schema;
+use crate::store::files::Bodies;
 use crate::store::id::Id;
 use crate::store::journal::{Change, Journal};
 use crate::store::row::Row;
@@ -335,6 +336,8 @@ pub fn same_text(a: &[u8], b: &[u8]) -> bool {
 pub struct Db {
     pub schema: Arc<Schema>,
     pub tables: Vec<Table>,
+    /// Bytes of files.
+    pub files: Bodies,
     /// The open transaction, if any.
     pub(super) journal: Option<Journal>,
 }
@@ -375,6 +378,7 @@ impl Db {
         Self {
             schema,
             tables,
+            files: Bodies::default(),
             journal: None,
         }
     }

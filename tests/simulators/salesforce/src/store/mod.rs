@@ -2,6 +2,7 @@
 
 pub mod db;
 pub mod derive;
+pub mod files;
 pub mod formula;
 pub mod id;
 pub mod journal;
