@@ -290,3 +290,62 @@ fn events_without_values_give_the_fixtures_bytes() {
         assert_eq!(made, event["avroHex"].as_str().unwrap(), "{case}");
     }
 }
+
+#[test]
+fn every_object_of_the_org_has_an_event_schema() {
+    let org = Schema::builtin(&[]).unwrap();
+    let fields = |name: &str| -> Vec<Value> {
+        let object = &org.objects[org.object(name).unwrap()];
+        let schema = EventSchema::of_object(object, *b"Wy", &[]).unwrap();
+        serde_json::from_str::<Value>(&schema.json).unwrap()["fields"]
+            .as_array()
+            .unwrap()
+            .clone()
+    };
+    let field = |object: &str, name: &str| -> Value { fields(object).into_iter().find(|f| f["name"] == name).unwrap_or_default() };
+    for object in &org.objects {
+        let all = fields(&object.name);
+        assert_eq!(all[0]["name"], "ChangeEventHeader", "{}", object.name);
+        for left_out in [
+            "Id",
+            "IsDeleted",
+            "SystemModstamp",
+            "MasterRecordId",
+            "LastActivityDate",
+            "PhotoUrl",
+        ] {
+            assert!(all.iter().all(|f| f["name"] != left_out), "{}.{left_out}", object.name);
+        }
+        let same = EventSchema::of_object(object, *b"Wy", &[]).unwrap();
+        let again = EventSchema::of_object(object, *b"Wy", &[]).unwrap();
+        assert_eq!(same.id, again.id);
+    }
+    let parts = |record: &Value| -> Vec<String> {
+        let list = record["fields"].as_array().cloned().unwrap_or_default();
+        list.iter().map(|f| f["name"].as_str().unwrap().to_owned()).collect()
+    };
+    for object in ["Contact", "Lead"] {
+        let name = field(object, "Name");
+        assert_eq!(
+            (&name["doc"], &name["type"][1]["name"]),
+            (&json!("Data:PersonName"), &json!("PersonName"))
+        );
+        assert_eq!(parts(&name["type"][1]), ["Salutation", "FirstName", "LastName"]);
+        assert_eq!(field(object, "LastName"), Value::Null);
+    }
+    // State and country are plain text in this org: no codes.
+    let address = [
+        "Street",
+        "City",
+        "State",
+        "PostalCode",
+        "Country",
+        "Latitude",
+        "Longitude",
+        "GeocodeAccuracy",
+    ];
+    assert_eq!(parts(&field("Contact", "OtherAddress")["type"][1]), address);
+    assert_eq!(field("Contact", "MailingAddress")["type"], json!(["null", "Address"]));
+    assert_eq!(field("Case", "CaseNumber")["doc"], "Data:Text");
+    assert_eq!(field("Opportunity", "Probability")["doc"], "Data:Percent");
+}

@@ -154,6 +154,26 @@ async fn published_events_arrive_and_bad_ones_are_refused_one_by_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn publishes_beyond_the_hours_allocation_are_refused() {
+    let org = org_with(|c| c.published_max = 2);
+    let mut client = Client::connect(&org).await;
+    let schema_id = client.topic(DEMO).await.unwrap().schema_id;
+    let good = datum(&client.schema(&schema_id).await.unwrap(), &org, "a");
+    // A bad event uses nothing up.
+    let payloads = [good.clone(), vec![9], good.clone(), good];
+    let events = payloads.into_iter().map(|p| event("e", &schema_id, p)).collect();
+    let request = client.request(publication(DEMO, events));
+    let results = client.rpc.publish(request).await.unwrap().into_inner().results;
+    assert_eq!(
+        results.iter().map(|r| r.error.is_none()).collect::<Vec<_>>(),
+        [true, false, true, false]
+    );
+    assert!(results[3].error.as_ref().unwrap().msg.starts_with("LIMIT_EXCEEDED"));
+    let limits = support::get(&org, "/services/data/v65.0/limits").json();
+    assert_eq!(limits["HourlyPublishedPlatformEvents"], json!({"Max": 2, "Remaining": 0}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_publish_stream_answers_each_request_and_ends_without_valid_publishes() {
     let org = org_with(|c| c.publish_idle_ms = 300);
     let mut client = Client::connect(&org).await;

@@ -1,31 +1,36 @@
-//! Events delivered in a rolling day, all clients summed.
+//! Events delivered in a rolling day, or published in a rolling hour, all clients summed.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
 const MINUTE_MS: i64 = 60_000;
-const DAY_MINUTES: i64 = 24 * 60;
+/// Window of deliveries.
+pub const DAY_MINUTES: i64 = 24 * 60;
+/// Window of publishes.
+pub const HOUR_MINUTES: i64 = 60;
 
-/// The org's delivery allocation.
+/// One of the org's allocations.
 pub struct Allocation {
-    delivered: Mutex<(VecDeque<(i64, u64)>, u64)>,
+    window_minutes: i64,
+    used: Mutex<(VecDeque<(i64, u64)>, u64)>,
 }
 
 impl Allocation {
-    /// Nothing delivered, `max` a day allowed.
+    /// Nothing used, `max` in a window allowed.
     #[must_use]
-    pub fn new(max: u64) -> Self {
+    pub fn new(max: u64, window_minutes: i64) -> Self {
         Self {
-            delivered: Mutex::new((VecDeque::new(), max)),
+            window_minutes,
+            used: Mutex::new((VecDeque::new(), max)),
         }
     }
 
-    /// Takes up to `wanted` deliveries; fewer, or none, when the day's are used.
+    /// Takes up to `wanted` events; fewer, or none, when the window's are used.
     pub fn take(&self, now_ms: i64, wanted: u64) -> u64 {
-        let mut guard = self.delivered.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut guard = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         let (minutes, max) = &mut *guard;
         let minute = now_ms / MINUTE_MS;
-        while minutes.front().is_some_and(|(at, _)| *at + DAY_MINUTES <= minute) {
+        while minutes.front().is_some_and(|(at, _)| *at + self.window_minutes <= minute) {
             minutes.pop_front();
         }
         let used: u64 = minutes.iter().map(|(_, n)| n).sum();
@@ -38,17 +43,17 @@ impl Allocation {
         granted
     }
 
-    /// Allowed a day, and left now.
+    /// Allowed in a window, and left now.
     pub fn figures(&self, now_ms: i64) -> (u64, u64) {
         self.take(now_ms, 0);
-        let guard = self.delivered.lock().unwrap_or_else(PoisonError::into_inner);
+        let guard = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         let used: u64 = guard.0.iter().map(|(_, n)| n).sum();
         (guard.1, guard.1.saturating_sub(used))
     }
 
-    /// Another allowance; what was delivered stays counted.
+    /// Another allowance; what was used stays counted.
     pub fn set_max(&self, max: u64) {
-        self.delivered.lock().unwrap_or_else(PoisonError::into_inner).1 = max;
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).1 = max;
     }
 }
 
@@ -58,7 +63,7 @@ mod tests {
 
     #[test]
     fn deliveries_come_back_a_day_later() {
-        let allocation = Allocation::new(10);
+        let allocation = Allocation::new(10, DAY_MINUTES);
         assert_eq!(allocation.take(0, 7), 7);
         assert_eq!(allocation.take(MINUTE_MS, 7), 3);
         assert_eq!(allocation.take(MINUTE_MS, 1), 0);

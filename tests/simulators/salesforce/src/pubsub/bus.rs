@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use chrono::Utc;
 
-use crate::pubsub::allocation::Allocation;
+use crate::pubsub::allocation::{Allocation, DAY_MINUTES, HOUR_MINUTES};
 use crate::pubsub::config::PubSubConfig;
 use crate::pubsub::event::{self, Body, ChangeType, Header, Transaction};
 use crate::pubsub::event_schema::{EventSchema, EventSchemaError, SchemaChange};
@@ -54,7 +54,10 @@ pub struct PubSub {
     pub org_id: String,
     pub user_id: String,
     pub log: Log,
+    /// Deliveries of a day.
     pub allocation: Allocation,
+    /// Publishes of an hour.
+    pub publishes: Allocation,
     pub faults: RpcFaults,
     /// Open subscriptions.
     pub streams: AtomicUsize,
@@ -90,7 +93,8 @@ impl PubSub {
         let first = 1_000_000 + org_id.serial() % 1_000_000;
         let log = Log::new(first, config.retention_ms, config.retained_bytes_max);
         let bus = Self {
-            allocation: Allocation::new(config.delivered_max),
+            allocation: Allocation::new(config.delivered_max, DAY_MINUTES),
+            publishes: Allocation::new(config.published_max, HOUR_MINUTES),
             org_id: org_id.text(),
             user_id: user_id.text(),
             faults: RpcFaults::default(),

@@ -29,6 +29,8 @@ pub struct PubSubConfig {
     pub retained_bytes_max: usize,
     /// Events delivered in a rolling day, all clients summed.
     pub delivered_max: u64,
+    /// Events published in a rolling hour.
+    pub published_max: u64,
     /// Changes of one transaction that become events; the rest is an overflow.
     pub changes_max: usize,
     /// A larger event is replaced by a gap event.
@@ -50,6 +52,7 @@ impl Default for PubSubConfig {
             retention_ms: 72 * 3_600_000,
             retained_bytes_max: 512 * 1024 * 1024,
             delivered_max: 50_000,
+            published_max: 50_000,
             changes_max: 100_000,
             event_bytes_max: 1024 * 1024,
         }
@@ -189,6 +192,9 @@ pub struct PubSubArgs {
     /// Events delivered in a rolling day.
     #[arg(long, default_value_t = 50_000)]
     pub delivered_events: u64,
+    /// Events published in a rolling hour.
+    #[arg(long, default_value_t = 50_000)]
+    pub published_events: u64,
     /// Changed fields of one transaction that become events; the rest is a GAP_OVERFLOW.
     #[arg(long, default_value_t = 100_000)]
     pub cdc_changes: usize,
@@ -210,6 +216,7 @@ impl PubSubArgs {
             publish_idle_ms: self.publish_idle_ms,
             retention_ms: self.event_retention_hours * 3_600_000,
             delivered_max: self.delivered_events,
+            published_max: self.published_events,
             changes_max: self.cdc_changes,
             ..PubSubConfig::default()
         })

@@ -50,6 +50,8 @@ impl PubSub {
             ref e if e.payload.len() > self.config.event_bytes_max => Some("The event exceeds the maximum size of 1 MB.".to_owned()),
             ref e => datum_fault(schema, &e.payload),
         };
+        let over = || (self.publishes.take(now_ms(), 1) == 0).then(|| "LIMIT_EXCEEDED: The hourly publishing limit is used up.".to_owned());
+        let fault = fault.or_else(over);
         if let Some(msg) = fault {
             let code = ErrorCode::Publish.into();
             return PublishResult {

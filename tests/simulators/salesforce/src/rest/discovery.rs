@@ -5,6 +5,8 @@ use std::sync::atomic::Ordering;
 use axum::response::Response;
 use serde_json::{Map, Value, json};
 
+use crate::pubsub::PubSub;
+use crate::pubsub::allocation::Allocation;
 use crate::pubsub::bus::now_ms;
 use crate::rest::allocations;
 use crate::store::files;
@@ -43,7 +45,11 @@ pub fn limits(call: &Call) -> Response {
     let files_mb = files::bytes_used(&db) / (1024 * 1024);
     drop(db);
     let jobs = org.query_jobs().len() as u64;
-    let (delivered_max, delivered_left) = org.pubsub.as_ref().map_or((50_000, 50_000), |bus| bus.allocation.figures(now_ms()));
+    let events = |of: fn(&PubSub) -> &Allocation| {
+        let figures = org.pubsub.as_ref().map(|bus| of(bus).figures(now_ms()));
+        let (max, left) = figures.unwrap_or((50_000, 50_000));
+        json!({"Max": max, "Remaining": left})
+    };
     let counted = json!({
         "DailyApiRequests": pair(org.requests_max.load(Ordering::Relaxed), org.requests.load(Ordering::Relaxed)),
         "DailyBulkApiBatches": pair(15_000, org.ingest_jobs().len() as u64),
@@ -51,8 +57,8 @@ pub fn limits(call: &Call) -> Response {
         "DailyBulkV2QueryFileStorageMB": pair(976_562, 0),
         "DataStorageMB": pair(storage_mb, used_mb),
         "FileStorageMB": pair(storage_mb, files_mb),
-        "HourlyPublishedPlatformEvents": pair(50_000, 0),
-        "DailyDeliveredPlatformEvents": {"Max": delivered_max, "Remaining": delivered_left},
+        "HourlyPublishedPlatformEvents": events(|bus| &bus.publishes),
+        "DailyDeliveredPlatformEvents": events(|bus| &bus.allocation),
         "DailyAsyncApexExecutions": pair(250_000, 0),
         "SingleEmail": pair(5_000, 0),
     });
