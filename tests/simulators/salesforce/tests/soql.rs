@@ -538,7 +538,7 @@ fn queries_recorded_from_clients_are_answered_in_the_recorded_shape() {
     }
     let event = answer(
         "SELECT Id, TYPEOF Who WHEN Contact THEN LastName, Email WHEN Lead THEN LastName, Company ELSE Id END, \
-         TYPEOF What WHEN Account THEN Name, Description, Phone, AccountNumber ELSE Id END, Subject, DurationInMinutes FROM Event",
+         TYPEOF What WHEN Account THEN Name, Description, Phone, AccountNumber ELSE Id END, Subject, DurationInMinutes, ActivityDateTime FROM Event",
     );
     assert!(
         event["records"]

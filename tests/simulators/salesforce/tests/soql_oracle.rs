@@ -7,13 +7,16 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, Datelike, Duration, Timelike, Utc};
 use serde_json::Value;
-use support::{get, org, soql};
+use support::{get, org, send, soql};
 use syncline_salesforce_simulator::{OrgConfig, RunningOrg, data_dir};
 
 type Record = HashMap<String, String>;
 
 /// The shipped rows, as their files say, without deleted ones.
-struct Rows(HashMap<&'static str, Vec<Record>>);
+struct Rows {
+    lists: HashMap<&'static str, Vec<Record>>,
+    places: HashMap<(&'static str, String), usize>,
+}
 
 impl Rows {
     fn read() -> Self {
@@ -30,7 +33,13 @@ impl Rows {
             "OpportunityLineItem",
             "User",
         ];
-        Self(objects.into_iter().map(|o| (o, Self::file(o))).collect())
+        let lists: HashMap<_, _> = objects.into_iter().map(|o| (o, Self::file(o))).collect();
+        let ids = |(o, list): (&&'static str, &Vec<Record>)| {
+            let keyed = list.iter().enumerate().map(|(i, r)| ((*o, r["Id"].clone()), i));
+            keyed.collect::<Vec<_>>()
+        };
+        let places = lists.iter().flat_map(ids).collect();
+        Self { lists, places }
     }
 
     fn file(object: &str) -> Vec<Record> {
@@ -41,11 +50,12 @@ impl Rows {
     }
 
     fn of(&self, object: &str) -> &[Record] {
-        &self.0[object]
+        &self.lists[object]
     }
 
-    fn find(&self, object: &str, id: &str) -> Option<&Record> {
-        self.of(object).iter().find(|r| r["Id"] == id)
+    fn find(&self, object: &'static str, id: &str) -> Option<&Record> {
+        let place = self.places.get(&(object, id.to_owned()))?;
+        self.lists[object].get(*place)
     }
 
     fn count(&self, object: &str, keep: impl Fn(&Record) -> bool) -> u64 {
@@ -212,6 +222,29 @@ fn zoned_functions_and_literals_follow_the_user() {
 }
 
 #[test]
+fn fiscal_functions_follow_the_org_s_year() {
+    let (org, rows) = (loaded(), Rows::read());
+    let path = format!("/__sim/records/{}", org.org_id);
+    assert_eq!(
+        send(&org, "PATCH", &path, serde_json::json!({"FiscalYearStartMonth": 4})).status,
+        200
+    );
+    // A year that begins in April bears the name of the one it ends in.
+    let fiscal = |r: &Record| {
+        let (year, month) = (number(&r["CloseDate"][..4]) as i64, number(&r["CloseDate"][5..7]) as i64);
+        (year + i64::from(month >= 4), (month + 8) % 12 / 3 + 1)
+    };
+    let query = "SELECT FISCAL_YEAR(CloseDate) y, FISCAL_QUARTER(CloseDate) q, COUNT(Id) n FROM Opportunity \
+                 GROUP BY FISCAL_YEAR(CloseDate), FISCAL_QUARTER(CloseDate)";
+    let groups = records(&org, query);
+    assert!(groups.len() > 8);
+    for group in &groups {
+        let key = (group["y"].as_i64().unwrap(), group["q"].as_i64().unwrap());
+        assert_eq!(group["n"], rows.count("Opportunity", |r| fiscal(r) == key), "{group}");
+    }
+}
+
+#[test]
 fn paths_lead_to_the_parent_s_cells() {
     let (org, rows) = (loaded(), Rows::read());
     let account = |r: &Record| rows.find("Account", &r["AccountId"]);
@@ -238,7 +271,7 @@ fn paths_lead_to_the_parent_s_cells() {
     let wanted = rows.count("Task", |r| rows.find("Lead", &r["WhoId"]).is_some());
     assert!(wanted > 0);
     assert_eq!(total(&org, "SELECT Id FROM Task WHERE Who.Type = 'Lead'"), wanted);
-    let name = |r: &Record, o: &str| rows.find(o, &r["WhatId"]).map(|a| a["Name"].clone());
+    let name = |r: &Record, o: &'static str| rows.find(o, &r["WhatId"]).map(|a| a["Name"].clone());
     for record in records(&org, "SELECT Id, What.Name, What.Type, Owner.Name, Account.Owner.Name FROM Task") {
         let row = rows.find("Task", record["Id"].as_str().unwrap()).unwrap();
         let what = ["Account", "Opportunity", "Campaign"].iter().find_map(|o| name(row, o));

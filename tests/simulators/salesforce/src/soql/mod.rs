@@ -7,6 +7,7 @@ pub mod expr;
 mod filters;
 mod format;
 pub mod group;
+mod grouping;
 pub mod lexer;
 mod money;
 pub mod parser;

@@ -240,7 +240,14 @@ impl<'a> Binder<'a> {
         let mut seen = HashSet::new();
         for item in &statement.items {
             match item {
-                Item::Value(term, alias) => plan.columns.push(self.column(term, alias.as_ref())?),
+                Item::Value(term, alias) => {
+                    let mut column = self.column(term, alias.as_ref())?;
+                    if column.name.is_empty() {
+                        let unnamed = plan.columns.iter().filter(|c| c.name.starts_with("expr")).count();
+                        column.name = format!("expr{unnamed}");
+                    }
+                    plan.columns.push(column);
+                }
                 Item::Fields(which, at) => self.fields(which, *at, statement, &mut plan.columns)?,
                 Item::TypeOf(type_of) => plan.columns.push(self.type_of(type_of)?),
                 Item::Children(inner) => plan.children.push(self.child(inner)?),
