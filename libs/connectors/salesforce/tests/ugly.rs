@@ -9,7 +9,6 @@ use std::time::Duration;
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use futures::TryStreamExt;
-use proptest::prelude::*;
 use serde_json::json;
 use syncline_connect::target::ResultRow;
 use syncline_connect::{ConnectError, GenerationState, JobState, Operation, ResultKind, RowDigester, Source, Target};
@@ -17,7 +16,6 @@ use syncline_domain::ErrorCode;
 use syncline_domain::describe::FieldType;
 use syncline_salesforce::Salesforce;
 use syncline_salesforce::csv_read::PageDecoder;
-use syncline_salesforce::results::ResultDecoder;
 
 use script::org::{column, connect, generation, object, org, page, query, read, read_all};
 use script::raw::{Raw, answer, cut, gzip};
@@ -614,79 +612,6 @@ async fn answers_that_are_not_what_was_asked_for_are_typed_errors() {
         let (_script, salesforce) = org(vec![Reply::json(200, state)]).await;
         let outcome = salesforce.state(&generation()).await;
         assert_eq!(outcome.map_err(|e| e.code), Err(ErrorCode::BadAnswer), "{state}");
-    }
-}
-
-/// Any page at all: rows or an error, and the same whatever the chunks.
-fn decode(body: &[u8], rows: u64, first: bool, chunk: usize) -> Result<Vec<RecordBatch>, (ErrorCode, String)> {
-    let fields = [
-        ("Id", FieldType::Id),
-        ("N", FieldType::Number),
-        ("I", FieldType::Int),
-        ("L", FieldType::Long),
-        ("D", FieldType::Date),
-        ("T", FieldType::DateTime),
-        ("C", FieldType::Time),
-        ("B", FieldType::Boolean),
-    ];
-    let mut decoder = PageDecoder::new(&query(&fields), first, rows);
-    let mut out = VecDeque::new();
-    let mut outcome = body.chunks(chunk).try_for_each(|c| decoder.push(c, &mut out));
-    outcome = outcome.and_then(|()| decoder.finish(&mut out));
-    outcome.map(|()| out.into()).map_err(|e| (e.code, e.message))
-}
-
-fn typed_cell() -> impl Strategy<Value = String> {
-    prop_oneof![
-        any::<String>(),
-        "-?[0-9]{0,40}(\\.[0-9]{0,40})?([eE][+-]?[0-9]{1,12})?",
-        "[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]{1,9})?(Z|[+-][0-9]{4}|[+-][0-9]{2}:[0-9]{2})?)?",
-        "[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]{3})?Z?",
-        "-?[0-9]{5,9}-[0-9]{2}-[0-9]{2}",
-        Just("true".to_owned()),
-    ]
-}
-
-proptest! {
-    #[test]
-    fn any_bytes_as_a_page_give_rows_or_an_error_and_never_a_panic(
-        body in prop_oneof![
-            prop::collection::vec(any::<u8>(), 0..300),
-            "(\"Id\",\"N\",\"I\",\"L\",\"D\",\"T\",\"C\",\"B\"\r?\n)?(\"[a1\r\n]?\",?|\"\"|,|\r?\n|#N/A){0,60}".prop_map(String::into_bytes),
-        ],
-        rows in 0_u64..4,
-        first in any::<bool>(),
-        chunk in 1_usize..30,
-    ) {
-        prop_assert_eq!(decode(&body, rows, first, chunk), decode(&body, rows, first, usize::MAX));
-    }
-
-    #[test]
-    fn any_cell_is_a_value_a_null_or_an_error_that_names_row_and_column(cells in prop::collection::vec(typed_cell(), 8)) {
-        let quoted: Vec<String> = cells.iter().map(|c| format!("\"{}\"", c.replace('"', "\"\""))).collect();
-        let body = format!("Id,N,I,L,D,T,C,B\n{}\n", quoted.join(","));
-        match decode(body.as_bytes(), 1, true, 7) {
-            Ok(batches) => prop_assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 1),
-            Err((code, message)) => {
-                prop_assert_eq!(code, ErrorCode::DataFormat);
-                prop_assert!(message.starts_with("row 1 of the page, column "), "{}", message);
-            }
-        }
-    }
-
-    #[test]
-    fn any_bytes_as_results_give_rows_or_an_error_and_never_a_panic(
-        body in prop_oneof![
-            prop::collection::vec(any::<u8>(), 0..300),
-            "(\"sf__Id\",\"sf__Error\",Name\n)?(\"[A-Z:-]{0,9}\",?|,|\n){0,40}".prop_map(String::into_bytes),
-        ],
-        chunk in 1_usize..30,
-    ) {
-        let read = |chunk: usize| {
-            let mut decoder = ResultDecoder::new(ResultKind::Failed, &[column("Name", FieldType::String)], &RowDigester::new([1; 32]));
-            decoder.read(body.chunks(chunk)).map_err(|e| (e.code, e.message))
-        };
-        prop_assert_eq!(read(chunk), read(usize::MAX));
     }
 }
 

@@ -204,6 +204,7 @@ pub struct TestAccess {
     url: String,
     token: AtomicU64,
     permits: AtomicU64,
+    fixed: Option<String>,
     observed: Mutex<Option<Usage>>,
 }
 
@@ -213,7 +214,16 @@ impl TestAccess {
             url,
             token: AtomicU64::new(0),
             permits: AtomicU64::new(0),
+            fixed: None,
             observed: Mutex::new(None),
+        }
+    }
+
+    /// One token for ever.
+    pub fn with_token(url: String, token: &str) -> Self {
+        Self {
+            fixed: Some(token.to_owned()),
+            ..Self::new(url)
         }
     }
 
@@ -226,7 +236,8 @@ impl TestAccess {
     }
 
     fn current(&self) -> AccessToken {
-        let token = format!("token-{}", self.token.load(Ordering::SeqCst));
+        let counted = || format!("token-{}", self.token.load(Ordering::SeqCst));
+        let token = self.fixed.clone().unwrap_or_else(counted);
         AccessToken::new(self.url.clone(), "65.0".into(), token)
     }
 }

@@ -28,9 +28,17 @@ pub fn policy() -> RetryPolicy {
 }
 
 pub fn connect(url: String) -> Salesforce {
+    with_access(TestAccess::new(url))
+}
+
+pub fn connect_as(url: String, token: &str) -> Salesforce {
+    with_access(TestAccess::with_token(url, token))
+}
+
+fn with_access(access: TestAccess) -> Salesforce {
     // A second installation in the same process is refused, which is fine: there is one.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    Salesforce::new(Arc::new(TestAccess::new(url)), policy()).unwrap()
+    Salesforce::new(Arc::new(access), policy()).unwrap()
 }
 
 pub async fn org(replies: Vec<Reply>) -> (Script, Salesforce) {

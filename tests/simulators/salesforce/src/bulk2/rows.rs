@@ -160,6 +160,12 @@ fn run(
                     break;
                 }
             }
+            let end = reader.position().byte() as usize;
+            if let Some((at, why)) = broken_quote(&text[start..end], job.delimiter) {
+                let (row, byte) = (outcomes.len() + spans.len() + 1, skip + start + at);
+                broken = Some(format!("InvalidBatch : Failed to parse CSV: row {row}, byte {byte}: {why}"));
+                break;
+            }
             if record.len() != names.len() {
                 broken = Some(format!(
                     "InvalidBatch : Row {} has {} fields, the header has {}",
@@ -169,7 +175,7 @@ fn run(
                 ));
                 break;
             }
-            spans.push((start, reader.position().byte() as usize));
+            spans.push((start, end));
         }
         if spans.is_empty() && broken.is_none() {
             *rest = upload.len();
@@ -195,6 +201,39 @@ fn run(
             since_yield = 0;
             std::thread::yield_now();
         }
+    }
+}
+
+/// Where a record has a quote that no quote closes, or that stands where none may: the reader would go on and join cells
+/// or rows. Blanks beside a quoted cell are left to it.
+fn broken_quote(record: &[u8], delimiter: u8) -> Option<(usize, &'static str)> {
+    enum At {
+        Cell,
+        Bare,
+        Quoted(usize),
+        Quote,
+    }
+    if !record.contains(&b'"') {
+        return None;
+    }
+    let mut state = At::Cell;
+    for (i, byte) in record.iter().copied().enumerate() {
+        let ends = byte == delimiter || matches!(byte, b'\r' | b'\n');
+        state = match (state, byte) {
+            (At::Cell, b'"') => At::Quoted(i),
+            (At::Quoted(_), b'"') => At::Quote,
+            (At::Quote, b'"') => At::Quoted(i),
+            (At::Quoted(from), _) => At::Quoted(from),
+            (_, _) if ends => At::Cell,
+            (At::Cell | At::Quote, b' ') => return None,
+            (At::Quote, _) => return Some((i, "text behind a closing quote")),
+            (At::Bare, b'"') => return Some((i, "a quote inside a cell that does not begin with one")),
+            (At::Cell | At::Bare, _) => At::Bare,
+        };
+    }
+    match state {
+        At::Quoted(from) => Some((from, "a quote that is not closed")),
+        At::Cell | At::Bare | At::Quote => None,
     }
 }
 
