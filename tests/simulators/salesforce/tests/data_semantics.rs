@@ -119,3 +119,32 @@ fn converted_leads_and_circles_are_refused() {
         assert_eq!(reply.code(), "CIRCULAR_DEPENDENCY");
     }
 }
+
+#[test]
+fn an_opportunitys_amount_follows_its_lines() {
+    let org = org(OrgConfig::default());
+    let book = soql(&org, "SELECT Id FROM Pricebook2 WHERE IsStandard = true").json()["records"][0]["Id"].clone();
+    let product = created(&org, "Product2", json!({"Name": "P", "IsActive": true}));
+    let entry = json!({"Pricebook2Id": book, "Product2Id": product, "UnitPrice": 10, "IsActive": true});
+    let entry = created(&org, "PricebookEntry", entry);
+    let deal = json!({"Name": "D", "StageName": "Prospecting", "CloseDate": "2026-01-01"});
+    let deal = created(&org, "Opportunity", deal);
+    let amount = || get(&org, &v65(&format!("sobjects/Opportunity/{deal}"))).json()["Amount"].clone();
+    let line = |quantity: u32| json!({"OpportunityId": deal, "PricebookEntryId": entry, "Quantity": quantity});
+    let (first, second) = (
+        created(&org, "OpportunityLineItem", line(2)),
+        created(&org, "OpportunityLineItem", line(3)),
+    );
+    assert_eq!(amount(), 50.0);
+    let path = v65(&format!("sobjects/OpportunityLineItem/{first}"));
+    assert_eq!(send(&org, "PATCH", &path, json!({"Quantity": 7})).status, 204);
+    assert_eq!(amount(), 100.0);
+    send(&org, "DELETE", &path, Value::Null);
+    assert_eq!(amount(), 30.0);
+    // A price entry in use stays; with the opportunity its lines go.
+    let path = v65(&format!("sobjects/PricebookEntry/{entry}"));
+    assert_eq!(send(&org, "DELETE", &path, Value::Null).code(), "DELETE_FAILED");
+    send(&org, "DELETE", &v65(&format!("sobjects/Opportunity/{deal}")), Value::Null);
+    assert_eq!(get(&org, &v65(&format!("sobjects/OpportunityLineItem/{second}"))).status, 404);
+    assert_eq!(send(&org, "DELETE", &path, Value::Null).status, 204);
+}

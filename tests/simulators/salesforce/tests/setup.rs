@@ -90,7 +90,7 @@ fn a_setup_that_can_not_be_meant_names_the_place() {
             "exist for Case and Lead",
         ),
         (json!({"hidden_fields": ["Contact.LastName"]}), "everybody sees it"),
-        (json!({"object_permissions": {"Nope": []}}), "there is no object Nope"),
+        (json!({"object_permissions": {"Nope": ["read"]}}), "there is no object Nope"),
         (json!({"validation": []}), "unknown field `validation`"),
     ] {
         let reply = set_up(&org, document);
@@ -392,4 +392,34 @@ fn hidden_and_read_only_fields_vanish_from_every_door() {
     );
     assert_eq!(set_up(&org, json!({})).status, 200);
     assert_eq!(get(&org, &path).json()["Title"], "Dr");
+}
+
+#[test]
+fn object_permissions_refuse_what_they_do_not_name() {
+    let org = org(OrgConfig::default());
+    let lead = created(&org, "Lead", json!({"LastName": "L", "Company": "C"}));
+    assert!(
+        set_up(&org, json!({"object_permissions": {"Lead": []}}))
+            .text()
+            .contains("read can't be taken away")
+    );
+    assert_eq!(
+        set_up(&org, json!({"object_permissions": {"Lead": ["read", "create"]}})).status,
+        200
+    );
+    let describe = get(&org, &v65("sobjects/Lead/describe")).json();
+    let flags = ["createable", "updateable", "deletable"].map(|k| describe[k].as_bool().unwrap());
+    assert_eq!(flags, [true, false, false]);
+    let path = v65(&format!("sobjects/Lead/{lead}"));
+    for (method, body) in [("PATCH", json!({"Title": "x"})), ("DELETE", Value::Null)] {
+        let refused = send(&org, method, &path, body);
+        assert_eq!(
+            (refused.status, refused.code().as_str()),
+            (403, "INSUFFICIENT_ACCESS_OR_READONLY"),
+            "{method}"
+        );
+    }
+    created(&org, "Lead", json!({"LastName": "M", "Company": "C"}));
+    let (job, _) = ingest(&org, json!({"object": "Lead", "operation": "delete"}), &format!("Id\n{lead}\n"));
+    assert_eq!(job["numberRecordsFailed"], 1);
 }

@@ -1,9 +1,9 @@
 //! Fields the server derives, and the rules that belong to one object only.
 
 use crate::schema::Object;
-use crate::store::db::Db;
+use crate::store::db::{Db, Life};
 use crate::store::id::Id;
-use crate::store::row::Draft;
+use crate::store::row::{Draft, Row};
 use crate::store::rules::WriteContext;
 use crate::store::value::RowError;
 
@@ -350,10 +350,34 @@ fn line_item(db: &Db, cells: &mut Cells<'_>, insert: bool) -> Result<(), RowErro
 }
 
 /// Effects on other records once a row is stored.
-pub fn after_write(db: &mut Db, context: &WriteContext, object: usize, index: u32, insert: bool) {
-    if db.schema.objects[object].name != "OpportunityLineItem" || !insert {
+pub fn after_write(db: &mut Db, context: &WriteContext, object: usize, index: u32, before: Option<&Row>) {
+    let meta = &db.schema.objects[object];
+    if meta.name != "OpportunityLineItem" {
         return;
     }
+    let total = |row: &Row| -> f64 { line_total(meta, row) };
+    let change = total(db.tables[object].row(index)) - before.map_or(0.0, total);
+    if before.is_none() || change != 0.0 {
+        roll_up(db, context, object, index, change);
+    }
+}
+
+/// Effects on other records of a row about to be deleted.
+pub fn before_delete(db: &mut Db, context: &WriteContext, object: usize, index: u32) {
+    let meta = &db.schema.objects[object];
+    if meta.name == "OpportunityLineItem" && db.tables[object].life(index) == Life::Live {
+        let change = -line_total(meta, db.tables[object].row(index));
+        roll_up(db, context, object, index, change);
+    }
+}
+
+fn line_total(meta: &Object, row: &Row) -> f64 {
+    let text = meta.field("TotalPrice").and_then(|f| row.get(f)).unwrap_or_default();
+    std::str::from_utf8(text).ok().and_then(|t| t.parse().ok()).unwrap_or(0.0)
+}
+
+/// Adds what a line changed to its opportunity's amount.
+fn roll_up(db: &mut Db, context: &WriteContext, object: usize, index: u32, change: f64) {
     let schema = std::sync::Arc::clone(&db.schema);
     let meta = &schema.objects[object];
     let text = |db: &Db, name: &str| {
@@ -366,8 +390,8 @@ pub fn after_write(db: &mut Db, context: &WriteContext, object: usize, index: u3
         return;
     };
     let book = cell_of(db, &text(db, "PricebookEntryId"), "Pricebook2Id");
-    let total: f64 = text(db, "TotalPrice").parse().unwrap_or(0.0);
-    let Some((parent, at)) = db.locate(&opportunity) else {
+    let live = |(parent, at): &(usize, u32)| db.tables[*parent].life(*at) == Life::Live;
+    let Some((parent, at)) = db.locate(&opportunity).filter(live) else {
         return;
     };
     let meta = &schema.objects[parent];
@@ -384,12 +408,12 @@ pub fn after_write(db: &mut Db, context: &WriteContext, object: usize, index: u3
         None => 0.0,
     };
     cells.flag("HasOpportunityLineItem", true);
-    cells.set("Amount", &money(before + total));
+    cells.set("Amount", &money(before + change));
     if cells.text("Pricebook2Id").is_none() {
         cells.set("Pricebook2Id", book.as_deref().unwrap_or_default());
     }
     if let Some(chance) = cells.number("Probability") {
-        cells.set("ExpectedRevenue", &money((before + total) * chance / 100.0));
+        cells.set("ExpectedRevenue", &money((before + change) * chance / 100.0));
     }
     let stamp = cells.index("SystemModstamp");
     cells.draft.set(stamp, &context.now);

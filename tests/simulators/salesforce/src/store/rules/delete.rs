@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::schema::Object;
 use crate::store::db::{Db, Life};
+use crate::store::derive;
 use crate::store::id::Id;
 use crate::store::locks;
 use crate::store::row::Draft;
@@ -105,6 +106,7 @@ fn restricted(db: &mut Db, object: usize, meta: &Object, index: u32) -> Result<(
 fn bury(db: &mut Db, context: &WriteContext, object: usize, index: u32, purge: bool, draft: &mut Draft) {
     let schema = Arc::clone(&db.schema);
     let meta = &schema.objects[object];
+    derive::before_delete(db, context, object, index);
     let table = &mut db.tables[object];
     draft.load(table.row(index), meta.fields.len());
     if let Some(field) = table.is_deleted {

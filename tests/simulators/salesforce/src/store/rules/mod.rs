@@ -381,6 +381,7 @@ fn commit(
     put("LastModifiedDate", &context.now, existing.is_none());
     put("LastModifiedById", &context.user, existing.is_none());
     put("SystemModstamp", &context.now, false);
+    let before = existing.map(|index| db.tables[object].row(index).clone());
     let index = match existing {
         Some(index) => {
             let row = draft.finish();
@@ -400,6 +401,6 @@ fn commit(
             table.push(id, draft.finish())
         }
     };
-    derive::after_write(db, context, object, index, existing.is_none());
+    derive::after_write(db, context, object, index, before.as_ref());
     index
 }

@@ -137,6 +137,9 @@ impl Setup {
         }
         for (name, permissions) in &document.object_permissions {
             let object = compiler.object(name, "object_permissions")?;
+            if !permissions.contains(&PermissionDoc::Read) {
+                return Err(fail("object_permissions", format!("{name}: read can't be taken away")));
+            }
             compiler.entry(object).permissions = Some(permissions.clone());
         }
         let mut restricted_fields = Vec::new();
