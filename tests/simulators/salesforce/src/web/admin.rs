@@ -12,6 +12,7 @@ use crate::store::row::Draft;
 use crate::store::setup::SetupDoc;
 use crate::web::faults::Fault;
 use crate::web::http::Call;
+use crate::web::recycle;
 use crate::web::reply::{ApiError, json_reply};
 
 /// Answers a control request.
@@ -132,6 +133,8 @@ fn route(call: &Call) -> Result<Value, ApiError> {
                 .collect();
             Ok(counts.into())
         }
+        (&Method::POST, ["merge"]) => recycle::merge_records(call),
+        (&Method::POST, ["undelete"]) => recycle::undelete_records(call),
         (&Method::PATCH, ["records", id]) => edit(call, id),
         (&Method::DELETE, ["records", id]) => {
             let mut db = org.db_mut();

@@ -5,6 +5,7 @@ pub mod faults;
 pub mod http;
 pub mod listener;
 pub mod negotiate;
+mod recycle;
 pub mod reply;
 pub mod target;
 pub mod tls;

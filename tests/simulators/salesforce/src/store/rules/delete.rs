@@ -103,7 +103,7 @@ fn restricted(db: &mut Db, object: usize, meta: &Object, index: u32) -> Result<(
     Ok(())
 }
 
-fn bury(db: &mut Db, context: &WriteContext, object: usize, index: u32, purge: bool, draft: &mut Draft) {
+pub(super) fn bury(db: &mut Db, context: &WriteContext, object: usize, index: u32, purge: bool, draft: &mut Draft) {
     let schema = Arc::clone(&db.schema);
     let meta = &schema.objects[object];
     derive::before_delete(db, context, object, index);

@@ -5,9 +5,11 @@ pub mod assignment;
 mod currency;
 mod delete;
 pub mod duplicates;
+pub mod merge;
 pub mod picklists;
 mod references;
 pub mod triggers;
+pub mod undelete;
 mod unique;
 mod validation;
 
