@@ -287,9 +287,12 @@ class Verdicts:
         if self.corrupt:
             # What is damaged behind the comparison's back must be seen: the status of every second answer, else a type.
             damage = list(compare.damaged(found))
-            kind, *answer = damage[row["exchanges"] % min(2, len(damage))]
-            seen = [d for d in compare.differences(recorded, tuple(answer)) if d[0] == kind]
-            row["wrong"] += [f"{recording}: {shown(d)}" for d in seen]
+            # A type may be damaged in an item behind those recorded, which is not looked at: then it is the status.
+            for kind, *answer in (damage[row["exchanges"] % min(2, len(damage))], damage[0]):
+                seen = [d for d in compare.differences(recorded, tuple(answer)) if d[0] == kind]
+                row["wrong"] += [f"{recording}: {shown(d)}" for d in seen]
+                if seen:
+                    break
 
     def print(self):
         for capability, row in self.rows.items():
