@@ -15,6 +15,7 @@ pub mod pubsub;
 pub mod rest;
 pub mod schema;
 pub mod seed;
+pub mod soap;
 pub mod soql;
 pub mod store;
 pub mod web;

@@ -1,8 +1,11 @@
 //! Runs one org until it is told to stop.
 
+mod flags;
+
 use std::io::Write;
 use std::path::PathBuf;
 
+use crate::flags::LoginArgs;
 use anyhow::Context;
 use clap::{Parser, ValueEnum};
 use syncline_salesforce_simulator::pubsub::config::PubSubArgs;
@@ -40,6 +43,8 @@ struct Args {
     /// PEM file with the certificate's private key.
     #[arg(long, requires = "tls_cert")]
     tls_key: Option<PathBuf>,
+    #[command(flatten)]
+    login: LoginArgs,
     #[arg(long, value_enum, default_value = "production")]
     org: OrgKind,
     /// Directory of CSV files named after objects.
@@ -182,6 +187,7 @@ fn config(args: &Args) -> anyhow::Result<OrgConfig> {
         },
         port: args.port,
         tls: tls(args),
+        login: args.login.config(),
         client_id: args.client_id.clone().unwrap_or(defaults.client_id),
         client_secret: args.client_secret.clone().unwrap_or(defaults.client_secret),
         token: args.token.clone(),

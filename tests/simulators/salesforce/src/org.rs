@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock};
 use chrono::{DateTime, Utc};
 use tokio::sync::{Semaphore, oneshot};
 
+use crate::auth::config::LoginConfig;
 use crate::auth::sessions::{Auth, AuthConfig};
 use crate::bulk2::ingest::IngestJob;
 use crate::bulk2::query::QueryJob;
@@ -59,6 +60,7 @@ pub struct OrgConfig {
     pub port: u16,
     /// The same org over HTTPS beside HTTP.
     pub tls: Option<TlsConfig>,
+    pub login: LoginConfig,
     pub client_id: String,
     pub client_secret: String,
     /// An extra token that never expires by itself; generated when absent.
@@ -106,6 +108,7 @@ impl Default for OrgConfig {
             flavour: Flavour::Production,
             port: 0,
             tls: None,
+            login: LoginConfig::default(),
             client_id: "3MVG9simulator.client".into(),
             client_secret: "simulator-secret".into(),
             token: None,
@@ -489,7 +492,8 @@ impl RunningOrg {
     pub fn facts(&self) -> serde_json::Value {
         let mut facts = serde_json::json!({"url": self.url, "https_url": self.tls_url, "org_id": self.org_id, "user_id": self.user_id,
             "username": self.username, "token": self.token, "client_id": self.client_id,
-            "client_secret": self.client_secret, "refresh_token": self.refresh_token});
+            "client_secret": self.client_secret, "refresh_token": self.refresh_token,
+            "password": self.state.config.login.password, "security_token": self.state.config.login.security_token});
         for (name, url) in [("pubsub_url", &self.pubsub_url), ("pubsub_https_url", &self.pubsub_tls_url)] {
             if let Some(url) = url {
                 facts[name] = url.as_str().into();

@@ -25,6 +25,7 @@ pub struct AuthConfig {
 }
 
 struct Session {
+    user: String,
     issued: i64,
     expires: Option<i64>,
     is_static: bool,
@@ -56,6 +57,7 @@ impl Auth {
                 (
                     t.clone(),
                     Session {
+                        user: user.clone(),
                         issued,
                         expires: None,
                         is_static: true,
@@ -101,17 +103,35 @@ impl Auth {
         URL_SAFE_NO_PAD.encode(raw).replace(['-', '_'], "x")
     }
 
-    fn issue(&self, host: &str, refresh: Option<String>) -> Value {
-        let issued = Utc::now().timestamp_millis();
+    fn open(&self, user: &str, issued: i64, refresh: Option<String>) -> String {
         let token = format!("{}!{}", &self.org[..15], Self::random(60));
         let expires = issued + (self.config.token_ttl_secs as i64) * 1000;
         let session = Session {
+            user: user.to_owned(),
             issued,
             expires: Some(expires),
             is_static: false,
             refresh,
         };
         self.sessions().insert(token.clone(), session);
+        token
+    }
+
+    /// A session for a user who has proved who they are; its token.
+    pub fn open_session(&self, user: &str) -> String {
+        self.open(user, Utc::now().timestamp_millis(), None)
+    }
+
+    /// Whose live session a token is: a user id.
+    pub fn user_of(&self, token: &str) -> Option<String> {
+        self.is_valid(token)
+            .then(|| self.sessions().get(token).map(|s| s.user.clone()))
+            .flatten()
+    }
+
+    fn issue(&self, host: &str, refresh: Option<String>) -> Value {
+        let issued = Utc::now().timestamp_millis();
+        let token = self.open(&self.user, issued, refresh);
         let id = format!("{host}/id/{}/{}", self.org, self.user);
         let key = hmac::Key::new(hmac::HMAC_SHA256, self.config.client_secret.as_bytes());
         let tag = hmac::sign(&key, format!("{id}{issued}").as_bytes());

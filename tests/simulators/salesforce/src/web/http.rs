@@ -19,6 +19,7 @@ use crate::bulk2;
 use crate::org::OrgState;
 use crate::pubsub::origin;
 use crate::rest::{composite, discovery, query, recent, search, sobjects, tooling};
+use crate::soap;
 use crate::store::id::Id;
 use crate::store::locks;
 use crate::store::rules::WriteContext;
@@ -160,6 +161,8 @@ pub async fn dispatch(State(org): State<Arc<OrgState>>, ConnectInfo(peer): Conne
     let gzip = call.accepts_gzip();
     let mut reply = if is_admin {
         admin::handle(&call)
+    } else if call.segments.len() > 1 && call.segments[1] == "Soap" {
+        soap::handle(&call)
     } else if !is_data {
         oauth::handle(&call)
     } else if let Err(error) = admit(&call) {

@@ -4,6 +4,7 @@ pub mod admin;
 pub mod faults;
 pub mod http;
 pub mod listener;
+pub mod markup;
 pub mod negotiate;
 mod recycle;
 pub mod reply;
