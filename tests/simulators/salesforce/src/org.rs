@@ -30,7 +30,8 @@ use crate::store::shared::{DbRead, DbWrite, SharedDb};
 use crate::store::value;
 use crate::web::faults::Faults;
 use crate::web::http;
-use crate::web::listener::{CutListener, Peer};
+use crate::web::listener::CutListener;
+use crate::web::serve;
 use crate::web::tls::{self, TlsConfig, TlsError, TlsListener};
 
 /// Why an org did not start.
@@ -399,17 +400,14 @@ fn serve(state: Arc<OrgState>, token: String, username: String) -> Result<Runnin
     let url = format!("http://{}", listener.local_addr().map_err(StartError::Listen)?);
     state.url.get_or_init(|| url.clone());
     let (stop, stopped) = oneshot::channel::<()>();
-    let app = axum::Router::new()
-        .fallback(http::dispatch)
-        .with_state(Arc::clone(&state))
-        .into_make_service_with_connect_info::<Peer>();
+    let app = axum::Router::new().fallback(http::dispatch).with_state(Arc::clone(&state));
     // Listeners register with the runtime that will drive them.
     let guard = runtime.enter();
     let listener = tokio::net::TcpListener::from_std(listener).map_err(StartError::Listen)?;
-    let server = axum::serve(CutListener(listener), app.clone());
+    let server = serve::serve(CutListener(listener), false, app.clone());
     runtime.spawn(async move {
         tokio::select! {
-            _ = server.into_future() => {}
+            () = server => {}
             _ = stopped => {}
         }
     });
@@ -423,7 +421,7 @@ fn serve(state: Arc<OrgState>, token: String, username: String) -> Result<Runnin
                 axum::serve::Listener::local_addr(&listener).map_err(StartError::Listen)?
             );
             // Ends with the runtime.
-            runtime.spawn(axum::serve(listener, app).into_future());
+            runtime.spawn(serve::serve(listener, true, app));
             Some(url)
         }
         None => None,

@@ -7,8 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
-use axum::extract::connect_info::Connected;
-use axum::serve::{IncomingStream, Listener};
+use axum::serve::Listener;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -95,15 +94,6 @@ impl Listener for CutListener {
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
         self.0.local_addr()
-    }
-}
-
-impl Connected<IncomingStream<'_, CutListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, CutListener>) -> Self {
-        Self {
-            cutter: stream.io().cutter(),
-            secure: false,
-        }
     }
 }
 

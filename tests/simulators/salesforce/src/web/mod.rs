@@ -8,6 +8,7 @@ pub mod markup;
 pub mod negotiate;
 mod recycle;
 pub mod reply;
+pub mod serve;
 pub mod target;
 pub mod tls;
 pub mod xml;
