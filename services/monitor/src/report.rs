@@ -29,6 +29,13 @@ pub fn report(run: &str, books: &Books) -> Report {
     let (failure_code, failure_message) = failure(books);
     let verify_calls: u64 = books.verifies.iter().map(|v| counted(v.api_calls)).sum();
     let load_calls: u64 = books.loads.iter().map(|l| counted(l.api_calls)).sum();
+    let source_calls: u64 = books
+        .stages
+        .iter()
+        .filter(|s| s.stage != LOADER)
+        .map(|s| counted(s.api_calls))
+        .sum();
+    let target_calls = load_calls + verify_calls;
     Report {
         run: run.to_owned(),
         sync: books.run.sync.clone(),
@@ -42,13 +49,9 @@ pub fn report(run: &str, books: &Books) -> Report {
         cpu_seconds: books.cpu_seconds,
         peak_memory_bytes: counted(books.peak_memory_bytes),
         records_per_second: per_second(read, wall_seconds),
-        source_calls: books
-            .stages
-            .iter()
-            .filter(|s| s.stage != LOADER)
-            .map(|s| counted(s.api_calls))
-            .sum(),
-        target_calls: load_calls + verify_calls,
+        source_calls,
+        target_calls,
+        calls_per_million_records: per_million(source_calls + target_calls, read),
         projected_records: counted(books.run.projected_records),
         jobs: books.loads.iter().map(|l| counted(l.jobs)).sum(),
         objects,
@@ -193,5 +196,34 @@ fn per_second(records: u64, seconds: f64) -> u64 {
         (records as f64 / seconds).round() as u64
     } else {
         0
+    }
+}
+
+/// What a run of a million records would cost if it went on like this one; a small run's fixed calls weigh more.
+fn per_million(calls: u64, records: u64) -> u64 {
+    let scaled = u128::from(calls) * 1_000_000;
+    match u128::from(records) {
+        0 => 0,
+        records => u64::try_from((scaled + records / 2) / records).unwrap_or(u64::MAX),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_are_scaled_to_a_million_records() {
+        for (calls, records, scaled) in [
+            (0, 0, 0),
+            (5, 0, 0),
+            (15, 100, 150_000),
+            (460, 1_000_000, 460),
+            (1, 3_000_000, 0),
+            (2, 3_000_000, 1),
+            (u64::MAX, 1, u64::MAX),
+        ] {
+            assert_eq!(per_million(calls, records), scaled, "{calls} calls for {records}");
+        }
     }
 }

@@ -239,6 +239,8 @@ async fn the_report_accounts_for_every_record() {
         (10.0, 3.5, 150)
     );
     assert_eq!((report.source_calls, report.target_calls, report.jobs), (6, 9, 1));
+    let read: u64 = report.objects.iter().map(|o| o.read).sum();
+    assert_eq!(report.calls_per_million_records, (15_000_000 + read / 2) / read);
     assert_eq!((report.projected_records, report.records_per_second), (100, 10));
     let names: Vec<&str> = report.objects.iter().map(|o| o.object.as_str()).collect();
     assert_eq!(names, ["Zebra__c", "Account"], "in the plan's load order");

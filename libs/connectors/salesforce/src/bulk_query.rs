@@ -100,16 +100,32 @@ pub(crate) async fn read(client: &Client, generation: &Generation, query: &Query
     let job = jobs
         .get(part)
         .ok_or_else(|| ConnectError::new(ErrorCode::Internal, "a place behind the last part"))?;
-    let mut page = results(client, job, query, locator).await?;
+    let span = Span {
+        locator,
+        first: locator.is_none(),
+        records: Some(query.page_records),
+    };
+    let mut page = results(client, job, query, span).await?;
     page.next = generation::next(&jobs, part, page.next);
     Ok(page)
 }
 
+/// Where a page of one job begins and how long it is.
+pub(crate) struct Span<'a> {
+    pub(crate) locator: Option<&'a str>,
+    /// It has a header for certain.
+    pub(crate) first: bool,
+    /// `None`: as the server cut it when it named its pages.
+    pub(crate) records: Option<u32>,
+}
+
 /// A page of one job.
-async fn results(client: &Client, job: &str, query: &Query, locator: Option<&str>) -> Result<Page, ConnectError> {
-    let mut request = Request::get(format!("{}/results", path(job)))
-        .accept_csv()
-        .with("maxRecords", query.page_records.to_string());
+pub(crate) async fn results(client: &Client, job: &str, query: &Query, span: Span<'_>) -> Result<Page, ConnectError> {
+    let Span { locator, first, records } = span;
+    let mut request = Request::get(format!("{}/results", path(job))).accept_csv();
+    if let Some(records) = records {
+        request = request.with("maxRecords", records.to_string());
+    }
     if let Some(locator) = locator {
         request = request.with("locator", locator);
     }
@@ -127,7 +143,7 @@ async fn results(client: &Client, job: &str, query: &Query, locator: Option<&str
             "results: the locator of the next page is that of this one",
         ));
     }
-    let decoder = PageDecoder::new(query, locator.is_none(), rows);
+    let decoder = PageDecoder::new(query, first, rows);
     Ok(Page {
         next,
         batches: decoded(answer.body, decoder),
@@ -174,7 +190,7 @@ fn path(job: &str) -> String {
 }
 
 /// A job that is not found and a locator that is not known both mean that the reading is lost.
-fn lost(mut error: ConnectError) -> ConnectError {
+pub(crate) fn lost(mut error: ConnectError) -> ConnectError {
     error.gone |= error
         .native
         .as_deref()

@@ -30,6 +30,7 @@ mod moment;
 pub mod names;
 pub mod oauth;
 mod options;
+mod parallel;
 pub mod person;
 pub mod pubsub;
 mod records;
@@ -146,6 +147,20 @@ impl Salesforce {
     /// As [`Salesforce::insert`]; may be repeated.
     pub async fn delete(&self, ids: &[String]) -> Result<Vec<Saved>, ConnectError> {
         collections::delete(&self.client, ids).await
+    }
+
+    /// All batches of a generation that is ready, in the order of its pages, `at_once` of which are fetched beside each
+    /// other. An error ends it; to go on from a place, read page by page.
+    ///
+    /// # Errors
+    /// As [`Source::read`].
+    pub async fn read_all(
+        &self,
+        generation: &Generation,
+        query: &Query,
+        at_once: usize,
+    ) -> Result<BoxStream<'static, Result<RecordBatch, ConnectError>>, ConnectError> {
+        parallel::read(&self.client, generation, query, at_once).await
     }
 
     /// The bytes of a file, as they come.

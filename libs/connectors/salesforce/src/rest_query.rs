@@ -2,7 +2,8 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use futures::{StreamExt, stream};
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt, stream};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use syncline_connect::schema::batch_schema;
@@ -45,6 +46,21 @@ pub(crate) async fn read(client: &Client, query: &Query, cursor: Option<&str>) -
         next: page.next_records_url,
         batches: stream::iter(batches.into_iter().map(Ok)).boxed(),
     })
+}
+
+/// All pages, one after the other: each names the next.
+pub(crate) fn read_all(client: &Client, query: &Query) -> BoxStream<'static, Result<arrow_array::RecordBatch, ConnectError>> {
+    enum At {
+        Page(Option<String>),
+        End,
+    }
+    let pages = stream::try_unfold((client.clone(), query.clone(), At::Page(None)), |(client, query, at)| async move {
+        let At::Page(cursor) = at else { return Ok(None) };
+        let page = read(&client, &query, cursor.as_deref()).await?;
+        let at = page.next.map_or(At::End, |next| At::Page(Some(next)));
+        Ok::<_, ConnectError>(Some((page.batches, (client, query, at))))
+    });
+    pages.try_flatten().boxed()
 }
 
 fn batches(query: &Query, records: &[HashMap<&str, &RawValue>]) -> Result<VecDeque<arrow_array::RecordBatch>, ConnectError> {

@@ -613,6 +613,44 @@ async fn a_reading_in_parts_has_every_record_once() {
     assert_eq!(source.parts(&generation), 1);
 }
 
+#[tokio::test]
+async fn pages_beside_each_other_give_what_pages_in_a_row_give() {
+    let org = Org::start(OrgConfig {
+        scale: Some(3_000),
+        bulk_page_rows: 100,
+        ..OrgConfig::default()
+    })
+    .unwrap();
+    let (source, _) = connect(&org);
+    let query = plan(&source, "Contact").await;
+    for hints in [Hints::default(), Hints { records: None, parts: 3 }] {
+        let generation = source.open_with(&query, &hints).await.unwrap();
+        let in_a_row = read_all(&source, &generation, &query).await;
+        for at_once in [1, 4] {
+            let batches: Vec<RecordBatch> = source
+                .read_all(&generation, &query, at_once)
+                .await
+                .unwrap()
+                .try_collect()
+                .await
+                .unwrap();
+            let rows = |batches: &[RecordBatch]| arrow_select::concat::concat_batches(&batches[0].schema(), batches).unwrap();
+            assert!(rows_of(&batches) > 300, "several pages");
+            assert_eq!(rows(&batches), rows(&in_a_row), "{hints:?}, {at_once} at once");
+        }
+    }
+    // A page that breaks off however often it is asked for ends the reading with an error, wherever it stands.
+    let generation = source.open(&query).await.unwrap();
+    read_all(&source, &generation, &query).await;
+    fault(
+        &org,
+        json!({"kind": "truncate", "method": "GET", "path": "/results", "skip": 1, "times": 100}),
+    );
+    let broken: Result<Vec<RecordBatch>, ConnectError> = source.read_all(&generation, &query, 4).await.unwrap().try_collect().await;
+    let error = broken.map(|batches| rows_of(&batches)).unwrap_err();
+    assert_eq!(error.code, ErrorCode::NetworkTimeout);
+}
+
 /// Waits for a reading and reads it to its end.
 async fn read_all(source: &Salesforce, generation: &Generation, query: &Query) -> Vec<RecordBatch> {
     let begun = Instant::now();

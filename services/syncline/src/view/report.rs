@@ -187,10 +187,11 @@ fn masked(objects: &[ObjectReport]) -> (Table, usize) {
 fn cost(r: &Report) -> String {
     let read: u64 = r.objects.iter().map(|o| o.read).sum();
     let mut text = format!(
-        "API calls: {} to the source, {} to the target, {} jobs\n",
+        "API calls: {} to the source, {} to the target, {} jobs, {} per million records\n",
         grouped(r.source_calls),
         grouped(r.target_calls),
-        grouped(r.jobs)
+        grouped(r.jobs),
+        grouped(r.calls_per_million_records)
     );
     text.push_str(&format!(
         "records:   {} projected, {} read\n",
@@ -249,6 +250,7 @@ pub fn to_json(r: &Report) -> Value {
         "records_per_second": r.records_per_second,
         "source_calls": r.source_calls,
         "target_calls": r.target_calls,
+        "calls_per_million_records": r.calls_per_million_records,
         "projected_records": r.projected_records,
         "jobs": r.jobs,
         "balanced": r.objects.iter().all(|o| o.balanced),
@@ -321,6 +323,7 @@ mod tests {
             records_per_second: 1_000,
             source_calls: 120,
             target_calls: 340,
+            calls_per_million_records: 18_400,
             projected_records: 42_000,
             jobs: 12,
             objects: vec![
@@ -397,7 +400,7 @@ masked values
   Account.Phone  fake(phone)  11,000  1,000          0
   1 more classified field was empty in every record
 
-API calls: 120 to the source, 340 to the target, 12 jobs
+API calls: 120 to the source, 340 to the target, 12 jobs, 18,400 per million records
 records:   42,000 projected, 42,000 read
 time:      wall 42.0 s, CPU 1 min 01 s, 1,000 records/s
 memory:    210 MiB at most
