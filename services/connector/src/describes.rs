@@ -11,6 +11,7 @@ use sqlx::PgPool;
 use syncline_connect::{ConnectError, Source};
 use syncline_domain::describe::ObjectDescribe;
 use syncline_domain::{ConnectionName, ErrorCode, ObjectName, TenantId};
+use syncline_salesforce::DescribeCache;
 
 use crate::error::Error;
 use crate::store;
@@ -33,6 +34,8 @@ pub struct Describes {
     db: PgPool,
     tenant: TenantId,
     slots: Mutex<HashMap<ConnectionName, Slot>>,
+    /// By what to ask for a describe that has grown old here; of the version of the connection that it was read under.
+    known: Mutex<HashMap<ConnectionName, (i64, DescribeCache)>>,
 }
 
 impl std::fmt::Debug for Describes {
@@ -48,7 +51,21 @@ impl Describes {
             db,
             tenant,
             slots: Mutex::default(),
+            known: Mutex::default(),
         }
+    }
+
+    /// What this process knows of the connection's describes, for the handle that asks for them: one that has not changed
+    /// since costs a request and no body.
+    #[must_use]
+    pub fn known(&self, name: &ConnectionName, version: i64) -> DescribeCache {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = known.entry(name.clone()).or_insert_with(|| (version, DescribeCache::default()));
+        if entry.0 != version {
+            // Another user may see other fields.
+            *entry = (version, DescribeCache::default());
+        }
+        entry.1.clone()
     }
 
     /// JSON of each object's describe in the order of the request, `None` for what does not exist. `version` is the
@@ -98,6 +115,7 @@ impl Describes {
     /// Drops what this process remembers of a connection.
     pub fn forget(&self, name: &ConnectionName) {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 
     fn slot(&self, name: &ConnectionName) -> Slot {

@@ -19,6 +19,7 @@ use syncline_connect::retry::RetryPolicy;
 use syncline_connect::{Access, AccessToken, ConnectError, Usage};
 use syncline_domain::ErrorCode;
 
+use crate::describe_cache::DescribeCache;
 use crate::options::Options;
 use crate::{compress, error};
 
@@ -210,6 +211,7 @@ pub(crate) struct Client {
     access: Arc<dyn Access>,
     policy: RetryPolicy,
     options: Arc<Options>,
+    describes: DescribeCache,
     calls: Arc<AtomicU64>,
 }
 
@@ -232,8 +234,18 @@ impl Client {
             access,
             policy,
             options: Arc::new(options),
+            describes: DescribeCache::default(),
             calls: Arc::new(AtomicU64::new(0)),
         }
+    }
+
+    pub(crate) fn describes(&self) -> &DescribeCache {
+        &self.describes
+    }
+
+    pub(crate) fn with_describes(mut self, describes: DescribeCache) -> Self {
+        self.describes = describes;
+        self
     }
 
     pub(crate) fn options(&self) -> &Options {

@@ -21,6 +21,7 @@ pub mod csv_read;
 pub mod csv_write;
 mod decimal;
 pub mod describe;
+mod describe_cache;
 pub mod error;
 pub mod files;
 mod generation;
@@ -65,6 +66,7 @@ use crate::collections::{How, Record, Saved};
 use crate::files::{FileKind, NewFile};
 
 pub use client::{Validators, http_client};
+pub use describe_cache::DescribeCache;
 pub use options::{Assignment, Compression, DuplicateRules, Options};
 pub use rest::{Described, Limit};
 
@@ -97,6 +99,13 @@ impl Salesforce {
     #[must_use]
     pub fn with_options(mut self, options: Options) -> Self {
         self.client = self.client.with_options(options);
+        self
+    }
+
+    /// The same handle with describes that other handles of the same user know, too.
+    #[must_use]
+    pub fn with_describes(mut self, describes: DescribeCache) -> Self {
+        self.client = self.client.with_describes(describes);
         self
     }
 

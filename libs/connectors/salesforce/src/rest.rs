@@ -116,10 +116,24 @@ pub(crate) async fn describe(client: &Client, objects: &[ObjectName]) -> Result<
 }
 
 async fn describe_one(client: &Client, object: &ObjectName) -> Result<Option<ObjectDescribe>, ConnectError> {
-    match client.fetch(&Request::get(format!("sobjects/{object}/describe"))).await {
-        Ok(answer) => read_describe(&answer.body).map(Some),
-        Err(e) if e.gone || e.code == ErrorCode::ObjectMissing => Ok(None),
-        Err(e) => Err(e),
+    let cache = client.describes();
+    match describe_again(client, object, &cache.validators(object)).await? {
+        Described::Changed(describe, validators) => {
+            cache.put(object, &describe, validators);
+            Ok(Some(*describe))
+        }
+        Described::Missing => {
+            cache.forget(object);
+            Ok(None)
+        }
+        Described::Unchanged => match cache.get(object) {
+            Some(describe) => Ok(Some(describe)),
+            // Others made room for theirs in the meantime.
+            None => match describe_again(client, object, &Validators::default()).await? {
+                Described::Changed(describe, _) => Ok(Some(*describe)),
+                Described::Missing | Described::Unchanged => Ok(None),
+            },
+        },
     }
 }
 
@@ -137,7 +151,10 @@ pub enum Described {
 /// Describes one object, unless it is still the one that `known` came with. An unchanged answer has no body, which for
 /// a describe saves hundreds of kilobytes.
 pub(crate) async fn describe_again(client: &Client, object: &ObjectName, known: &Validators) -> Result<Described, ConnectError> {
-    let request = Request::get(format!("sobjects/{object}/describe")).unless(known);
+    let mut request = Request::get(format!("sobjects/{object}/describe"));
+    if !known.is_empty() {
+        request = request.unless(known);
+    }
     match client.fetch(&request).await {
         Ok(answer) if answer.status == StatusCode::NOT_MODIFIED => Ok(Described::Unchanged),
         Ok(answer) => {

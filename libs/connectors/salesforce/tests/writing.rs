@@ -11,11 +11,11 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::{Map, Value, json};
 use syncline_connect::retry::RetryPolicy;
-use syncline_connect::{Operation, Target};
+use syncline_connect::{Operation, Source, Target};
 use syncline_domain::{ErrorCode, FieldName, ObjectName};
 use syncline_salesforce::collections::Record;
 use syncline_salesforce::files::{FileKind, NewFile};
-use syncline_salesforce::{Assignment, Compression, Described, DuplicateRules, Options, Salesforce, Validators};
+use syncline_salesforce::{Assignment, Compression, DescribeCache, Described, DuplicateRules, Options, Salesforce, Validators};
 
 use script::{Reply, Script, TestAccess};
 
@@ -178,6 +178,36 @@ async fn a_describe_that_is_the_same_costs_no_body() {
         (seen[1].header("if-modified-since"), seen[1].header("if-none-match")),
         ("Thu, 03 Sep 2020 21:35:07 GMT", "\"abc\"")
     );
+}
+
+#[tokio::test]
+async fn handles_that_share_describes_ask_only_for_what_changed() {
+    let describe = |label: &str| {
+        let body = format!(r#"{{"name":"Account","label":"{label}","fields":[{{"name":"Id","type":"id"}}]}}"#);
+        Reply::json(200, &body).header("etag", &format!("\"{label}\""))
+    };
+    let missing = || {
+        Reply::json(
+            404,
+            r#"[{"errorCode":"NOT_FOUND","message":"The requested resource does not exist"}]"#,
+        )
+    };
+    let (script, first) = org(vec![describe("a"), Reply::json(304, ""), describe("b"), missing(), describe("c")]).await;
+    let cache = DescribeCache::default();
+    let first = first.with_describes(cache.clone());
+    let second = Salesforce::new(Arc::new(TestAccess::new(script.url())), RetryPolicy::default())
+        .unwrap()
+        .with_describes(cache);
+    let account = [object("Account")];
+    let label = |answer: Vec<Option<syncline_domain::describe::ObjectDescribe>>| answer.into_iter().next().unwrap().map(|d| d.label);
+    assert_eq!(label(first.describe(&account).await.unwrap()).as_deref(), Some("a"));
+    assert_eq!(label(second.describe(&account).await.unwrap()).as_deref(), Some("a"), "unchanged");
+    assert_eq!(label(second.describe(&account).await.unwrap()).as_deref(), Some("b"));
+    assert_eq!(label(second.describe(&account).await.unwrap()), None);
+    assert_eq!(label(second.describe(&account).await.unwrap()).as_deref(), Some("c"));
+    let seen = script.seen();
+    let asked_by: Vec<&str> = seen.iter().map(|r| r.header("if-none-match")).collect();
+    assert_eq!(asked_by, ["", "\"a\"", "\"a\"", "\"b\"", ""], "what was gone is asked for whole");
 }
 
 fn file(bytes: u64, chunks: Vec<&'static [u8]>) -> NewFile {

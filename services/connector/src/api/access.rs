@@ -69,7 +69,8 @@ impl AccessService for Connector {
             .collect::<Result<_, _>>()?;
         let (version, document) = self.connection(&name).await?;
         let system = self.system(&name, &document.spec);
-        let described = self.describes.get(&name, version, &objects, &system.salesforce).await;
+        let source = system.salesforce.clone().with_describes(self.describes.known(&name, version));
+        let described = self.describes.get(&name, version, &objects, &source).await;
         system.report_usage().await?;
         let describes_json = described?
             .into_iter()
