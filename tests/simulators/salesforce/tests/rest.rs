@@ -541,3 +541,63 @@ fn corruption_edits_pass_every_rule() {
     send(&org, "DELETE", &format!("/__sim/records/{}", cell(1, "Id")), Value::Null);
     assert_eq!(org.count("Contact"), before - 1);
 }
+
+#[test]
+fn an_assertion_may_end_as_text_and_as_it_is_made() {
+    let org = org(OrgConfig {
+        public_key_pem: Some(include_str!("keys/jwt-test-only.pub.pem").into()),
+        ..OrgConfig::default()
+    });
+    let now = chrono::Utc::now().timestamp();
+    let reply = |exp: Value, sub: &str| {
+        let claims = json!({"iss": org.client_id, "sub": sub, "aud": "https://login.salesforce.com", "exp": exp});
+        let assertion = assertion(&claims);
+        token(
+            &org,
+            &format!("grant_type=urn:ietf:params:oauth:grant-type:jwt-bearer&assertion={assertion}"),
+        )
+    };
+    for exp in [json!((now + 120).to_string()), json!(now)] {
+        assert_eq!(reply(exp.clone(), &org.username).status, 200, "{exp}");
+    }
+    for exp in [json!("soon"), json!(now - 600), json!(now + 600), Value::Null] {
+        assert_eq!(
+            reply(exp.clone(), &org.username).json()["error_description"],
+            "expired authorization code",
+            "{exp}"
+        );
+    }
+}
+
+#[test]
+fn a_password_logs_its_own_user_in() {
+    let org = org(OrgConfig::default());
+    let login = |password: &str, secret: &str| {
+        let form = [
+            ("grant_type", "password"),
+            ("client_id", &org.client_id),
+            ("client_secret", secret),
+            ("username", &org.username),
+            ("password", password),
+        ];
+        token(
+            &org,
+            &url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish(),
+        )
+    };
+    let facts = org.facts();
+    let password = format!(
+        "{}{}",
+        facts["password"].as_str().unwrap(),
+        facts["security_token"].as_str().unwrap()
+    );
+    let body = login(&password, &org.client_secret).json();
+    assert!(body["id"].as_str().unwrap().ends_with(&org.user_id), "{body}");
+    let wrong = login("wrong", &org.client_secret);
+    assert_eq!(wrong.status, 400);
+    assert_eq!(
+        wrong.json(),
+        json!({"error": "invalid_grant", "error_description": "authentication failure - Invalid Password"})
+    );
+    assert_eq!(login(&password, "wrong").json()["error"], "invalid_client");
+}

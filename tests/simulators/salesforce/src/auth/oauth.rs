@@ -9,6 +9,7 @@ use http::{Method, header};
 use serde_json::{Value, json};
 
 use crate::auth::sessions::OauthError;
+use crate::auth::users::{self, Login};
 use crate::web::http::{Call, ok};
 use crate::web::reply::{ApiError, empty, json_reply, raw_reply};
 
@@ -45,7 +46,7 @@ pub fn handle(call: &Call) -> Response {
                 .collect();
             json_reply(200, &list.into())
         }
-        (&Method::POST, ["services", "oauth2", "token"]) => answer(call.org.auth.token(&form(call), host)),
+        (&Method::POST, ["services", "oauth2", "token"]) => answer(token(call, host)),
         (&Method::POST, ["services", "oauth2", "introspect"]) => answer(call.org.auth.introspect(&form(call), host)),
         (&Method::POST | &Method::GET, ["services", "oauth2", "revoke"]) => {
             let form = form(call);
@@ -73,6 +74,21 @@ pub fn handle(call: &Call) -> Response {
             )
         }
         _ => ApiError::not_found().reply(),
+    }
+}
+
+/// The token endpoint. A username-password flow is about the org's users, the others about the app.
+fn token(call: &Call, host: &str) -> Result<Value, OauthError> {
+    let form = form(call);
+    if form.get("grant_type").map(String::as_str) != Some("password") {
+        return call.org.auth.token(&form, host);
+    }
+    call.org.auth.client(&form)?;
+    let given = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
+    match users::login(&call.org, given("username"), given("password")) {
+        Login::User(user) => Ok(call.org.auth.issue_for(&user.text(), host, None)),
+        Login::WrongPassword => Err(OauthError("invalid_grant", "authentication failure - Invalid Password")),
+        Login::Inactive => Err(OauthError("invalid_grant", "inactive user")),
     }
 }
 

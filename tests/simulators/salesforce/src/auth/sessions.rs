@@ -46,6 +46,8 @@ pub struct OauthError(pub &'static str, pub &'static str);
 
 /// Longest a JWT assertion may live.
 const ASSERTION_SECS_MAX: i64 = 300;
+/// How far a client's clock may be behind: clients in the field sign assertions that end when they are made.
+const ASSERTION_SKEW_SECS: i64 = 180;
 
 impl Auth {
     pub fn new(config: AuthConfig, org: String, user: String) -> Self {
@@ -130,16 +132,22 @@ impl Auth {
     }
 
     fn issue(&self, host: &str, refresh: Option<String>) -> Value {
+        self.issue_for(&self.user, host, refresh)
+    }
+
+    /// A token answer for a user.
+    pub(super) fn issue_for(&self, user: &str, host: &str, refresh: Option<String>) -> Value {
         let issued = Utc::now().timestamp_millis();
-        let token = self.open(&self.user, issued, refresh);
-        let id = format!("{host}/id/{}/{}", self.org, self.user);
+        let token = self.open(user, issued, refresh);
+        let id = format!("{host}/id/{}/{user}", self.org);
         let key = hmac::Key::new(hmac::HMAC_SHA256, self.config.client_secret.as_bytes());
         let tag = hmac::sign(&key, format!("{id}{issued}").as_bytes());
         json!({"access_token": token, "signature": STANDARD.encode(tag.as_ref()), "scope": "api refresh_token",
             "instance_url": host, "id": id, "token_type": "Bearer", "issued_at": issued.to_string()})
     }
 
-    fn client(&self, form: &HashMap<String, String>) -> Result<(), OauthError> {
+    /// Whether the client is the connected app, with its secret.
+    pub(super) fn client(&self, form: &HashMap<String, String>) -> Result<(), OauthError> {
         if form.get("client_id").map(String::as_str) != Some(self.config.client_id.as_str()) {
             return Err(OauthError("invalid_client_id", "client identifier invalid"));
         }
@@ -216,8 +224,10 @@ impl Auth {
         if !claims["aud"].as_str().is_some_and(|a| audiences.contains(&a.trim_end_matches('/'))) {
             return Err(OauthError("invalid_grant", "audience is invalid"));
         }
-        let left = claims["exp"].as_i64().unwrap_or(0) - Utc::now().timestamp();
-        if left <= 0 || left > ASSERTION_SECS_MAX {
+        // Seconds, which clients write as a number or as text.
+        let expires = claims["exp"].as_i64().or_else(|| claims["exp"].as_str()?.parse().ok());
+        let left = expires.unwrap_or(0).saturating_sub(Utc::now().timestamp());
+        if !(-ASSERTION_SKEW_SECS..=ASSERTION_SECS_MAX).contains(&left) {
             return Err(OauthError("invalid_grant", "expired authorization code"));
         }
         if claims["sub"] != self.config.username.as_str() {
