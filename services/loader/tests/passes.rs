@@ -12,6 +12,7 @@ use syncline_domain::describe::FieldType;
 use syncline_runtime::Outcome;
 use syncline_salesforce_simulator::OrgConfig;
 use syncline_salesforce_simulator::store::rules::ValidationRule;
+use syncline_salesforce_simulator::store::setup::SetupDoc;
 
 /// Loads an object's rows and says whether there were errors.
 async fn load(bench: &Bench, object: &str, rows: &[Vec<Option<String>>]) -> bool {
@@ -332,8 +333,11 @@ async fn clearing_deletes_what_the_target_holds_and_forgets_its_keys() {
 async fn orphans_are_deleted_and_refused_records_are_not_orphans() {
     let mut bench = Bench::start(vec![accounts()]).await;
     load(&bench, "Account", &some_accounts(0, 10)).await;
-    let rule = ValidationRule::parse("Account: BillingCity = 'Atlantis' => no such city").unwrap();
-    *bench.org.state.rules.write().unwrap() = std::sync::Arc::new(vec![rule]);
+    let setup = SetupDoc {
+        validation_rules: vec!["Account: BillingCity = 'Atlantis' => no such city".to_owned()],
+        ..SetupDoc::default()
+    };
+    bench.org.state.set_up(setup).unwrap();
     bench.next_run();
     let mut rows = some_accounts(0, 7);
     rows[0][2] = Some("Atlantis".to_owned());
