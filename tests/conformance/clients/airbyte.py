@@ -20,7 +20,7 @@ CONFIGURATION = {
     "client_secret": org.client_secret,
     "refresh_token": org.refresh_token,
     "start_date": "2015-01-01T00:00:00Z",
-    "stream_slice_step": "P20Y",
+    "stream_slice_step": "P7300D",
     "streams_criteria": [{"criteria": "exacts", "value": name} for name in ("Account", "Contact", "Opportunity", "Lead", "Case")],
 }
 CURSOR = "SystemModstamp"

@@ -210,7 +210,7 @@ def _():
 
 @judge.capability("failed-rows")
 def _():
-    target.call("POST", "/__sim/validation-rules", ["Lead: Company = bad => no such company"])
+    target.call("POST", "/__sim/validation-rules", ["Lead: Company = 'bad' => no such company"])
     try:
         for n, company in enumerate(("good", "bad")):
             source.call("POST", f"{API}/sobjects/Lead", {"LastName": "rule", "Company": company, "Ext_Id__c": f"DM-V{n}"})
