@@ -297,7 +297,8 @@ class Verdicts:
     def print(self):
         for capability, row in self.rows.items():
             good = f"{row['exchanges']} exchanges, {row['tolerated']} differences tolerated"
-            said = f"{len(row['wrong'])} differences: {row['wrong'][0]}" if row["wrong"] else good
+            what = "differences in damaged answers" if self.corrupt else "differences"
+            said = f"{len(row['wrong'])} {what}: {row['wrong'][0]}" if row["wrong"] else good
             emit(capability, not row["wrong"], said)
 
 
