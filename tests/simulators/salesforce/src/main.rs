@@ -96,6 +96,9 @@ struct Args {
     /// Every object with amounts says their currency.
     #[arg(long)]
     multi_currency: bool,
+    /// Accounts may be persons.
+    #[arg(long)]
+    person_accounts: bool,
     /// Parallel transactions wait for each other's records, and fail when they wait too long.
     #[arg(long)]
     lock_contention: bool,
@@ -206,6 +209,7 @@ fn config(args: &Args) -> anyhow::Result<OrgConfig> {
         dependent_picklists: args.dependent_picklists.clone(),
         describes: args.describes.clone(),
         multi_currency: args.multi_currency,
+        person_accounts: args.person_accounts,
         locks: args.lock_contention.then_some(LockConfig {
             wait_ms: args.lock_wait_ms,
             hold_ms: args.lock_hold_ms,

@@ -87,6 +87,7 @@ pub struct OrgConfig {
     /// Directory of describe documents that replace or add to the built-in objects.
     pub describes: Option<PathBuf>,
     pub multi_currency: bool,
+    pub person_accounts: bool,
     /// Parallel transactions fight over records.
     pub locks: Option<LockConfig>,
     pub audit_fields: bool,
@@ -129,6 +130,7 @@ impl Default for OrgConfig {
             dependent_picklists: Vec::new(),
             describes: None,
             multi_currency: false,
+            person_accounts: false,
             locks: None,
             audit_fields: false,
             job_latency_ms: 0,
@@ -284,6 +286,7 @@ impl Org {
             picklists: config.picklists.clone(),
             dependencies: config.dependent_picklists.clone(),
             multi_currency: config.multi_currency,
+            person_accounts: config.person_accounts,
         })?);
         let setup = Setup::compile(config.setup.clone(), &config.validation_rules, &schema)?;
         let mut db = Db::new(Arc::clone(&schema), config.flavour.pod());
@@ -293,6 +296,9 @@ impl Org {
         let (org_id, user_id) = seed::setup(&mut db, config.flavour, &config.user_domain);
         if config.multi_currency {
             seed::currencies(&mut db, user_id);
+        }
+        if config.person_accounts {
+            seed::person_types(&mut db, user_id);
         }
         if let (Some(scale), Flavour::Production) = (config.scale, config.flavour) {
             generate::fill(&mut db, scale, config.seed, user_id);

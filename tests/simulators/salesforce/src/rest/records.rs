@@ -57,7 +57,9 @@ pub fn describe(call: &Call, index: usize) -> Value {
                 let value = meta.field(f).and_then(|f| table.row(i).get(f));
                 String::from_utf8_lossy(value.unwrap_or_default()).into_owned()
             };
-            if text("SobjectType") == *name {
+            // Persons' record types of Contact are listed with those of Account.
+            let of_person = || name == "Account" && text("SobjectType") == "Contact" && text("IsPersonType") == "true";
+            if text("SobjectType") == *name || of_person() {
                 let active = text("IsActive") == "true";
                 infos.push(entry(
                     table.id(i).text(),

@@ -5,6 +5,7 @@ mod build;
 mod check;
 pub mod dependency;
 mod features;
+mod person;
 mod render;
 pub mod text;
 
@@ -14,6 +15,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use serde_json::{Map, Value};
 
 pub use dependency::{Dependency, DependencyOverride};
+pub use person::PersonSchema;
 
 /// A contradiction or a malformed entry in a schema source.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -222,6 +224,8 @@ pub struct Schema {
     pub objects: Vec<Object>,
     /// Every object with amounts says their currency.
     pub multi_currency: bool,
+    /// Accounts may be persons.
+    pub person: Option<PersonSchema>,
     by_name: HashMap<String, usize>,
     by_prefix: HashMap<[u8; 3], usize>,
 }
@@ -243,6 +247,7 @@ pub struct SchemaOptions {
     pub picklists: Vec<PicklistOverride>,
     pub dependencies: Vec<DependencyOverride>,
     pub multi_currency: bool,
+    pub person_accounts: bool,
 }
 
 const CAPTURED: [(&str, &str); 6] = [
@@ -320,6 +325,9 @@ impl Schema {
         for change in &options.dependencies {
             dependency::apply_override(&mut objects, change)?;
         }
+        if options.person_accounts {
+            person::apply(&mut objects)?;
+        }
         let by_name: HashMap<String, usize> = objects.iter().enumerate().map(|(i, o)| (o.name.to_ascii_lowercase(), i)).collect();
         let by_prefix = objects.iter().enumerate().map(|(i, o)| (o.prefix, i)).collect();
         for object in &mut objects {
@@ -336,9 +344,11 @@ impl Schema {
         for index in 0..objects.len() {
             objects[index].restricting = render::restricting(&objects, index);
         }
+        let person = options.person_accounts.then(|| PersonSchema::resolve(&objects)).transpose()?;
         Ok(Self {
             objects,
             multi_currency: options.multi_currency,
+            person,
             by_name,
             by_prefix,
         })

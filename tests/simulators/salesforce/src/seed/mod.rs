@@ -249,6 +249,27 @@ pub fn currencies(db: &mut Db, user: Id) {
     }
 }
 
+/// Seeds the record types of persons where no row file gave any. Their developer name is
+/// that of Contact's own one too, as in every org with person accounts.
+pub fn person_types(db: &mut Db, user: Id) {
+    let types = &db.schema.objects[db.schema.object("RecordType").expect("built in")];
+    let table = db.table("RecordType");
+    let person = types.field("IsPersonType").expect("built in");
+    if table.scan(false).any(|i| table.row(i).get(person) == Some(b"true")) {
+        return;
+    }
+    for (object, label) in [("Account", "Person Account"), ("Contact", "PersonAccount")] {
+        let cells = [
+            ("SobjectType", object),
+            ("DeveloperName", "PersonAccount"),
+            ("Name", label),
+            ("IsActive", "true"),
+            ("IsPersonType", "true"),
+        ];
+        Loader::new(db, user.long()).insert("RecordType", &cells);
+    }
+}
+
 fn users(loader: &mut Loader<'_>, flavour: Flavour, domain: &str) {
     let profile = loader.db.table("Profile").id(0).text();
     for (i, (first, last, department)) in PEOPLE.iter().enumerate() {

@@ -8,19 +8,36 @@ use std::sync::Arc;
 use crate::store::db::Db;
 use crate::store::id::Id;
 use crate::store::row::Draft;
-use crate::store::rules::WriteContext;
 use crate::store::rules::delete::bury;
+use crate::store::rules::{WriteContext, person};
 use crate::store::value::RowError;
 
 /// Losers of one merge ("merge()", SOAP API Developer Guide).
 const LOSERS_MAX: usize = 2;
 /// The field that tells a loser's master; only objects that have it can be merged.
 const MASTER: &str = "MasterRecordId";
+/// Links that tell what a record is, and stay.
+const KEPT: [&str; 2] = [MASTER, "PersonContactId"];
 
 /// Merges `losers` into `master`; the ids of the records that changed their links.
 pub fn merge(db: &mut Db, context: &WriteContext, master: &Id, losers: &[Id]) -> Result<Vec<Id>, RowError> {
     let (object, rows) = check(db, master, losers)?;
-    let gone: HashSet<Id> = losers.iter().copied().collect();
+    let shadows = match &Arc::clone(&db.schema).person {
+        Some(person) => person::shadows(db, person, object, master, &rows)?,
+        None => None,
+    };
+    let mut moved = Vec::new();
+    if let Some((contacts, master, rows)) = shadows {
+        moved = fuse(db, context, contacts, &master, rows);
+    }
+    moved.extend(fuse(db, context, object, master, rows));
+    touch(db, context, master);
+    Ok(moved)
+}
+
+/// Moves the links of the losers' rows to the master and buries them.
+fn fuse(db: &mut Db, context: &WriteContext, object: usize, master: &Id, rows: Vec<u32>) -> Vec<Id> {
+    let gone: HashSet<Id> = rows.iter().map(|i| db.tables[object].id(*i)).collect();
     let moved = relink(db, context, object, master, &gone);
     let schema = Arc::clone(&db.schema);
     let meta = &schema.objects[object];
@@ -33,8 +50,7 @@ pub fn merge(db: &mut Db, context: &WriteContext, master: &Id, losers: &[Id]) ->
         }
         db.tables[object].replace_buried(index, draft.finish());
     }
-    touch(db, context, master);
-    Ok(moved)
+    moved
 }
 
 /// The object and the losers' positions.
@@ -77,7 +93,7 @@ fn relink(db: &mut Db, context: &WriteContext, object: usize, master: &Id, gone:
     let mut moved = Vec::new();
     for (child, meta) in schema.objects.iter().enumerate() {
         let links: Vec<usize> = (0..meta.fields.len())
-            .filter(|f| meta.fields[*f].targets.contains(&object) && meta.fields[*f].name != MASTER)
+            .filter(|f| meta.fields[*f].targets.contains(&object) && !KEPT.contains(&meta.fields[*f].name.as_str()))
             .collect();
         if links.is_empty() || db.tables[child].live == 0 {
             continue;

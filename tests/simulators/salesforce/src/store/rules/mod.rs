@@ -6,6 +6,7 @@ mod currency;
 mod delete;
 pub mod duplicates;
 pub mod merge;
+mod person;
 pub mod picklists;
 mod references;
 pub mod triggers;
@@ -150,7 +151,7 @@ pub fn write(
     scratch.given.clear();
     scratch.given.resize(meta.fields.len(), false);
     apply_cells(db, context, meta, insert, cells, scratch)?;
-    let keeps = setup.is_some() || schema.multi_currency;
+    let keeps = setup.is_some() || schema.multi_currency || schema.person.is_some();
     let stored = existing.filter(|_| keeps).map(|index| db.tables[object].row(index).clone());
     let (draft, given) = (&mut scratch.draft, &mut scratch.given);
     if insert {
@@ -170,6 +171,10 @@ pub fn write(
         let own = (!insert).then(|| draft.get(0)).flatten();
         locks::check(denied, own.into_iter().chain(links.filter_map(|(i, _)| draft.get(i))))?;
     }
+    let twin = match &schema.person {
+        Some(person) => person::before_write(db, person, object, stored.as_ref(), draft, given)?,
+        None => None,
+    };
     if !meta.dependents.is_empty() {
         picklists::by_controller(meta, draft, given)?;
     }
@@ -194,16 +199,25 @@ pub fn write(
     for rule in setup.into_iter().flat_map(|s| &s.duplicates).filter(warned) {
         rule.check(db, object, meta, existing, draft, given)?;
     }
-    if insert && meta.storage_bytes > 0 && db.storage_bytes() + meta.storage_bytes > context.storage_bytes_max {
+    let footprint = meta.storage_bytes + twin.as_ref().map_or(0, |t| t.storage_bytes(&schema));
+    if insert && footprint > 0 && db.storage_bytes() + footprint > context.storage_bytes_max {
         return Err(RowError::new("STORAGE_LIMIT_EXCEEDED", "storage limit exceeded", &[]));
     }
     let event = if insert { Event::AfterInsert } else { Event::AfterUpdate };
-    let Some(setup) = setup.filter(|s| triggers::listens(s, event)) else {
+    let setup = setup.filter(|s| triggers::listens(s, event));
+    if setup.is_none() && twin.is_none() {
         return Ok(commit(db, context, object, meta, existing, draft, given));
-    };
+    }
     let savepoint = db.begin();
     let index = commit(db, context, object, meta, existing, draft, given);
-    match triggers::after(setup, event, db, context, object, index, stored.as_ref()) {
+    let followed = twin
+        .map_or(Ok(()), |twin| person::after_write(db, context, twin, object, index))
+        .and_then(|()| {
+            setup.map_or(Ok(()), |setup| {
+                triggers::after(setup, event, db, context, object, index, stored.as_ref())
+            })
+        });
+    match followed {
         Ok(()) => {
             db.commit(savepoint);
             Ok(index)

@@ -6,7 +6,7 @@ use crate::schema::{FieldType, Object};
 use crate::store::db::{Db, Life};
 use crate::store::id::Id;
 use crate::store::row::{Draft, Row};
-use crate::store::rules::WriteContext;
+use crate::store::rules::{WriteContext, person};
 use crate::store::value::RowError;
 
 /// Restores one record and the children that went by cascade in the same deletion. Links
@@ -16,6 +16,9 @@ pub fn undelete(db: &mut Db, context: &WriteContext, id: &Id) -> Result<(), RowE
     let (object, index) = db.locate(id).ok_or_else(absent)?;
     if db.tables[object].life(index) != Life::Deleted {
         return Err(absent());
+    }
+    if let Some(person) = &Arc::clone(&db.schema).person {
+        person::untouchable(db, person, object, index)?;
     }
     let savepoint = db.begin();
     match restore(db, context, object, index) {
@@ -55,7 +58,15 @@ fn restore(db: &mut Db, context: &WriteContext, object: usize, index: u32) -> Re
     db.tables[object].revive(index, draft.finish());
     let deleted_at = meta.field("SystemModstamp").and_then(|f| old.get(f)).map(<[u8]>::to_vec);
     let id = db.tables[object].id(index);
-    children(db, context, object, &id, deleted_at.as_deref())
+    children(db, context, object, &id, deleted_at.as_deref())?;
+    // A Bulk job takes the shadow along at its end, under a stamp of its own.
+    let shadow = schema.person.as_ref().and_then(|p| person::shadow(db, p, object, index));
+    if let (Some(person), Some(at)) = (&schema.person, shadow)
+        && db.tables[person.contact].life(at) == Life::Deleted
+    {
+        return restore(db, context, person.contact, at);
+    }
+    Ok(())
 }
 
 /// Another record may have taken a unique value meanwhile.
@@ -77,6 +88,10 @@ fn unique(db: &Db, object: usize, meta: &Object, row: &Row) -> Result<(), RowErr
 /// Links to records that are not there any more are cleared, or hold the record back.
 fn parents(db: &Db, meta: &Object, draft: &mut Draft) -> Result<(), RowError> {
     for (field, spec) in meta.fields.iter().enumerate().filter(|(_, f)| f.kind == FieldType::Reference) {
+        // A person's shadow comes back right after the account.
+        if meta.name == "Account" && spec.name == "PersonContactId" {
+            continue;
+        }
         let lost = draft.get(field).is_some_and(|id| db.locate_text(id).is_none());
         if lost && !spec.nillable {
             let message = format!("{}: the record it belongs to is deleted", spec.label);
