@@ -148,3 +148,51 @@ fn an_opportunitys_amount_follows_its_lines() {
     assert_eq!(get(&org, &v65(&format!("sobjects/OpportunityLineItem/{second}"))).status, 404);
     assert_eq!(send(&org, "DELETE", &path, Value::Null).status, 204);
 }
+
+#[test]
+fn setup_and_data_do_not_mix_in_one_collection_call() {
+    let org = org(OrgConfig::default());
+    let account = json!({"attributes": {"type": "Account"}, "Name": "A"});
+    let group = json!({"attributes": {"type": "Group"}, "Name": "G", "Type": "Regular"});
+    let call = |method: &str, records: Value, all: bool| {
+        let body = json!({"allOrNone": all, "records": records});
+        send(&org, method, &v65("composite/sobjects"), body).json()
+    };
+    let (groups, code) = (org.count("Group"), |result: &Value| result["errors"][0]["statusCode"].clone());
+    let results = call("POST", json!([account, group, account]), false);
+    assert_eq!((&results[0]["success"], &results[2]["success"]), (&json!(true), &json!(true)));
+    assert_eq!(code(&results[1]), "MIXED_DML_OPERATION");
+    let message = results[1]["errors"][0]["message"].as_str().unwrap();
+    assert!(message.ends_with("(or vice versa): Group, original object: Account"), "{message}");
+    let results = call("POST", json!([group, account]), true);
+    assert_eq!(
+        (code(&results[0]), code(&results[1])),
+        (json!("ALL_OR_NONE_OPERATION_ROLLED_BACK"), json!("MIXED_DML_OPERATION"))
+    );
+    assert_eq!((org.count("Account"), org.count("Group")), (2, groups));
+    // What fails itself mixes with nothing; neither does a user's telephone, whose profile does.
+    let results = call("POST", json!([{"attributes": {"type": "Group"}}, account]), false);
+    assert_eq!(
+        (code(&results[0]), &results[1]["success"]),
+        (json!("REQUIRED_FIELD_MISSING"), &json!(true))
+    );
+    let id = results[1]["id"].clone();
+    let update = json!({"attributes": {"type": "Account"}, "id": id, "Phone": "1"});
+    let user = |field: &str, value: &str| json!({"attributes": {"type": "User"}, "id": org.user_id, field: value});
+    let results = call(
+        "PATCH",
+        json!([update, user("Phone", "1"), user("Username", "n@example.com")]),
+        false,
+    );
+    assert_eq!(
+        (&results[1]["success"], code(&results[2])),
+        (&json!(true), json!("MIXED_DML_OPERATION"))
+    );
+    let group = soql(&org, "SELECT Id FROM Group").json()["records"][0]["Id"].clone();
+    let path = format!("composite/sobjects?ids={},{}", id.as_str().unwrap(), group.as_str().unwrap());
+    let results = send(&org, "DELETE", &v65(&path), Value::Null).json();
+    assert_eq!(
+        (&results[0]["success"], code(&results[1])),
+        (&json!(true), json!("MIXED_DML_OPERATION"))
+    );
+}

@@ -6,6 +6,7 @@ use axum::response::Response;
 use http::Method;
 use serde_json::{Map, Value, json};
 
+use crate::rest::mixed::{self, Mixture};
 use crate::rest::query::{Tree, record};
 use crate::rest::records::{columns, list, rows_by_key, write};
 use crate::store::db::Db;
@@ -101,8 +102,9 @@ fn save(call: &Call, target: Option<(Option<&str>, &str)>) -> Result<Response, A
     let mut results = Vec::with_capacity(records.len());
     let savepoint = all_or_none.then(|| db.begin());
     let mut failures = 0;
+    let mut mixture = Mixture::default();
     for record in records {
-        match save_one(call, &mut db, &mut scratch, target, record) {
+        match save_one(call, &mut db, &mut scratch, &mut mixture, target, record) {
             Ok(result) => results.push((true, result)),
             Err(error) => {
                 failures += 1;
@@ -127,10 +129,11 @@ fn finish(db: &mut Db, savepoint: Option<Savepoint>, failures: usize, results: &
     }
 }
 
-fn save_one(
-    call: &Call,
+fn save_one<'a>(
+    call: &'a Call,
     db: &mut Db,
     scratch: &mut Scratch,
+    mixture: &mut Mixture<'a>,
     target: Option<(Option<&str>, &str)>,
     record: &Value,
 ) -> Result<Value, RowError> {
@@ -144,8 +147,13 @@ fn save_one(
         .and_then(|k| call.org.schema.object(k))
         .ok_or_else(|| RowError::new("INVALID_TYPE", "sObject type is missing or not supported", &[]))?;
     let meta = &call.org.schema.objects[object];
+    let harmless = mixed::is_harmless(meta, matches!(target, Some((None, _))), map);
+    if !harmless {
+        mixture.check(meta)?;
+    }
     let Some((upsert, key_name)) = target else {
         let index = write(call, db, scratch, object, None, map)?;
+        mixture.wrote(meta);
         return Ok(saved(&db.tables[object].id(index).text(), None));
     };
     let key = meta
@@ -179,6 +187,9 @@ fn save_one(
         }
     };
     let index = write(call, db, scratch, object, existing, map)?;
+    if !harmless {
+        mixture.wrote(meta);
+    }
     let created = upsert.map(|_| existing.is_none());
     Ok(saved(&db.tables[object].id(index).text(), created))
 }
@@ -210,15 +221,19 @@ fn delete(call: &Call) -> Result<Response, ApiError> {
     let savepoint = all_or_none.then(|| db.begin());
     let mut gone: HashMap<usize, HashSet<Id>> = HashMap::new();
     let mut failures = 0;
+    let mut mixture = Mixture::default();
     for (id, object) in ids.iter().zip(&objects) {
         let result = match object {
-            Some(object) => rules::delete(&mut db, &context, *object, id.as_bytes(), false, &mut scratch.draft),
+            Some(object) => mixture
+                .check(&call.org.schema.objects[*object])
+                .and_then(|()| rules::delete(&mut db, &context, *object, id.as_bytes(), false, &mut scratch.draft)),
             None => Err(RowError::new("MALFORMED_ID", format!("malformed id {id}"), &[])),
         };
         match result {
             Ok(index) => {
                 call.org.faults.wrote(1);
                 if let Some(object) = object {
+                    mixture.wrote(&call.org.schema.objects[*object]);
                     gone.entry(*object).or_default().insert(db.tables[*object].id(index));
                 }
                 results.push((true, saved(id, None)));

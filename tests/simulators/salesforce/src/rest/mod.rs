@@ -9,6 +9,7 @@ pub mod discovery;
 pub mod files;
 pub mod global;
 pub mod listviews;
+mod mixed;
 pub mod query;
 pub mod recent;
 pub mod records;
