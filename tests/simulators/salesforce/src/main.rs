@@ -99,6 +99,9 @@ struct Args {
     /// Accounts may be persons.
     #[arg(long)]
     person_accounts: bool,
+    /// Contacts relate to several accounts; the direct relation comes by itself.
+    #[arg(long)]
+    contact_relations: bool,
     /// Parallel transactions wait for each other's records, and fail when they wait too long.
     #[arg(long)]
     lock_contention: bool,
@@ -210,6 +213,7 @@ fn config(args: &Args) -> anyhow::Result<OrgConfig> {
         describes: args.describes.clone(),
         multi_currency: args.multi_currency,
         person_accounts: args.person_accounts,
+        contact_relations: args.contact_relations,
         locks: args.lock_contention.then_some(LockConfig {
             wait_ms: args.lock_wait_ms,
             hold_ms: args.lock_hold_ms,

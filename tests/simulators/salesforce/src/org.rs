@@ -88,6 +88,8 @@ pub struct OrgConfig {
     pub describes: Option<PathBuf>,
     pub multi_currency: bool,
     pub person_accounts: bool,
+    /// "Contacts to multiple accounts" is on.
+    pub contact_relations: bool,
     /// Parallel transactions fight over records.
     pub locks: Option<LockConfig>,
     pub audit_fields: bool,
@@ -131,6 +133,7 @@ impl Default for OrgConfig {
             describes: None,
             multi_currency: false,
             person_accounts: false,
+            contact_relations: false,
             locks: None,
             audit_fields: false,
             job_latency_ms: 0,
@@ -287,6 +290,7 @@ impl Org {
             dependencies: config.dependent_picklists.clone(),
             multi_currency: config.multi_currency,
             person_accounts: config.person_accounts,
+            contact_relations: config.contact_relations,
         })?);
         let setup = Setup::compile(config.setup.clone(), &config.validation_rules, &schema)?;
         let mut db = Db::new(Arc::clone(&schema), config.flavour.pod());

@@ -196,3 +196,48 @@ fn setup_and_data_do_not_mix_in_one_collection_call() {
         (&json!(true), json!("MIXED_DML_OPERATION"))
     );
 }
+
+#[test]
+fn a_contacts_account_is_its_direct_relation() {
+    let org = org(OrgConfig {
+        contact_relations: true,
+        ..OrgConfig::default()
+    });
+    let relations = || {
+        let found = soql(
+            &org,
+            "SELECT Id, AccountId, IsDirect, IsActive FROM AccountContactRelation ORDER BY IsDirect",
+        )
+        .json();
+        found["records"].as_array().unwrap().clone()
+    };
+    let (acme, globex) = (
+        created(&org, "Account", json!({"Name": "Acme"})),
+        created(&org, "Account", json!({"Name": "Globex"})),
+    );
+    created(&org, "Contact", json!({"LastName": "Private"}));
+    let contact = created(&org, "Contact", json!({"LastName": "C", "AccountId": acme}));
+    let first = relations();
+    assert_eq!(first.len(), 1);
+    assert_eq!(
+        (&first[0]["AccountId"], &first[0]["IsDirect"], &first[0]["IsActive"]),
+        (&json!(acme), &json!(true), &json!(true))
+    );
+    let pair = |account: &str| json!({"AccountId": account, "ContactId": contact});
+    let path = v65("sobjects/AccountContactRelation");
+    assert_eq!(send(&org, "POST", &path, pair(&acme)).code(), "DUPLICATE_VALUE");
+    let indirect = created(&org, "AccountContactRelation", pair(&globex));
+    let direct = first[0]["Id"].as_str().unwrap();
+    assert_eq!(
+        send(&org, "DELETE", &format!("{path}/{direct}"), Value::Null).code(),
+        "DELETE_FAILED"
+    );
+    // The contact moves to the account it already knows.
+    let contact = v65(&format!("sobjects/Contact/{contact}"));
+    assert_eq!(send(&org, "PATCH", &contact, json!({"AccountId": globex})).status, 204);
+    let moved = relations();
+    assert_eq!(moved.len(), 1);
+    assert_eq!((&moved[0]["Id"], &moved[0]["IsDirect"]), (&json!(indirect), &json!(true)));
+    assert_eq!(send(&org, "DELETE", &contact, Value::Null).status, 204);
+    assert!(relations().is_empty());
+}

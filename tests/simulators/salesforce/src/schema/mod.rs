@@ -224,6 +224,8 @@ pub struct Schema {
     pub objects: Vec<Object>,
     /// Every object with amounts says their currency.
     pub multi_currency: bool,
+    /// Contacts have relations to accounts, the direct one by themselves.
+    pub contact_relations: bool,
     /// Accounts may be persons.
     pub person: Option<PersonSchema>,
     by_name: HashMap<String, usize>,
@@ -248,6 +250,7 @@ pub struct SchemaOptions {
     pub dependencies: Vec<DependencyOverride>,
     pub multi_currency: bool,
     pub person_accounts: bool,
+    pub contact_relations: bool,
 }
 
 const CAPTURED: [(&str, &str); 6] = [
@@ -348,6 +351,7 @@ impl Schema {
         Ok(Self {
             objects,
             multi_currency: options.multi_currency,
+            contact_relations: options.contact_relations,
             person,
             by_name,
             by_prefix,

@@ -9,9 +9,9 @@ use crate::store::derive;
 use crate::store::id::Id;
 use crate::store::locks;
 use crate::store::row::Draft;
-use crate::store::rules::person;
 use crate::store::rules::triggers::{self, Event};
 use crate::store::rules::{WriteContext, permitted};
+use crate::store::rules::{person, relations};
 use crate::store::setup::PermissionDoc;
 use crate::store::value::RowError;
 
@@ -37,6 +37,9 @@ pub fn delete(db: &mut Db, context: &WriteContext, object: usize, raw: &[u8], pu
         }
         bury(db, context, object, index, purge, draft);
         return Ok(index);
+    }
+    if schema.contact_relations {
+        relations::before_delete(db, object, index)?;
     }
     if let Some(person) = &schema.person {
         person::untouchable(db, person, object, index)?;

@@ -9,6 +9,7 @@ pub mod merge;
 mod person;
 pub mod picklists;
 mod references;
+mod relations;
 pub mod triggers;
 pub mod undelete;
 mod unique;
@@ -195,6 +196,9 @@ pub fn write(
         }
     }
     unique::unique(db, object, meta, existing, draft, given)?;
+    if schema.contact_relations {
+        relations::before_write(db, object, existing, draft)?;
+    }
     let warned = |rule: &&duplicates::DuplicateRule| rule.blocks || !context.allow_duplicates;
     for rule in setup.into_iter().flat_map(|s| &s.duplicates).filter(warned) {
         rule.check(db, object, meta, existing, draft, given)?;
@@ -418,5 +422,8 @@ fn commit(
         }
     };
     derive::after_write(db, context, object, index, before.as_ref());
+    if db.schema.contact_relations {
+        relations::after_write(db, context, object, index, before.as_ref());
+    }
     index
 }
