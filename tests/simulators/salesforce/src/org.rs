@@ -329,6 +329,7 @@ impl Org {
                 token_ttl_secs: config.token_ttl_secs,
                 rotate_refresh: config.rotate_refresh,
                 username: username.clone(),
+                login: config.login.clone(),
             },
             org_id.text(),
             user_id.text(),

@@ -9,6 +9,18 @@ pub struct LoginConfig {
     pub security_token: String,
     /// SOAP `login()` is enabled, up to v64.0.
     pub soap_login: bool,
+    /// The app's callback URLs.
+    pub callbacks: Vec<String>,
+    /// The app's scopes, separated by blanks.
+    pub scopes: String,
+    /// The first user approves at once, so that no form is shown.
+    pub auto_approve: bool,
+    /// The app needs no secret in the flows that users approve.
+    pub public_client: bool,
+    /// Sessions end when unused for so long, instead of after a fixed time.
+    pub session_idle_secs: Option<u64>,
+    /// The user may use the API.
+    pub api_enabled: bool,
 }
 
 impl Default for LoginConfig {
@@ -17,6 +29,12 @@ impl Default for LoginConfig {
             password: "simulator-password".into(),
             security_token: "simulatorToken".into(),
             soap_login: true,
+            callbacks: vec!["http://localhost:1717/OauthRedirect".into()],
+            scopes: "api refresh_token openid".into(),
+            auto_approve: false,
+            public_client: false,
+            session_idle_secs: None,
+            api_enabled: true,
         }
     }
 }

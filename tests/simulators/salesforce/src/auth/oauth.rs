@@ -9,9 +9,12 @@ use http::{Method, header};
 use serde_json::{Value, json};
 
 use crate::auth::sessions::OauthError;
-use crate::auth::users::{self, Login};
+use crate::auth::users::{self, Login, User};
+use crate::auth::{authorize, jwt};
+use crate::store::id::Id;
 use crate::web::http::{Call, ok};
 use crate::web::reply::{ApiError, empty, json_reply, raw_reply};
+use crate::web::xml;
 
 const RELEASES: [(u32, &str); 18] = [
     (50, "Winter '21"),
@@ -46,8 +49,14 @@ pub fn handle(call: &Call) -> Response {
                 .collect();
             json_reply(200, &list.into())
         }
-        (&Method::POST, ["services", "oauth2", "token"]) => answer(token(call, host)),
-        (&Method::POST, ["services", "oauth2", "introspect"]) => answer(call.org.auth.introspect(&form(call), host)),
+        (&Method::POST, ["services", "oauth2", "token"]) => formatted(call, token(call, host)),
+        (&Method::GET | &Method::POST, ["services", "oauth2", "authorize"]) => authorize::handle(call),
+        (&Method::POST, ["services", "oauth2", "introspect"]) => answer(call.org.auth.introspect(&form(call), host, |user| {
+            let db = call.org.db();
+            let user = Id::parse(user.as_bytes()).ok().and_then(|id| User::by_id(&db, &id));
+            user.map(|u| u.text("Username")).unwrap_or_default()
+        })),
+        (&Method::GET, ["id", "keys"]) => json_reply(200, &jwt::key_set()),
         (&Method::POST | &Method::GET, ["services", "oauth2", "revoke"]) => {
             let form = form(call);
             let token = form.get("token").or_else(|| call.query.get("token"));
@@ -64,17 +73,23 @@ pub fn handle(call: &Call) -> Response {
             }
             json_reply(200, &userinfo(call))
         }
-        (&Method::GET, [".well-known", "openid-configuration"]) => {
-            let at = |tail: &str| format!("{host}/services/oauth2/{tail}");
-            json_reply(
-                200,
-                &json!({"issuer": host, "token_endpoint": at("token"), "revocation_endpoint": at("revoke"),
-                "introspection_endpoint": at("introspect"), "userinfo_endpoint": at("userinfo"),
-                "grant_types_supported": ["client_credentials", "refresh_token", "urn:ietf:params:oauth:grant-type:jwt-bearer"]}),
-            )
-        }
+        (&Method::GET, [".well-known", "openid-configuration"]) => json_reply(200, &discovery(call, host)),
         _ => ApiError::not_found().reply(),
     }
+}
+
+fn discovery(call: &Call, host: &str) -> Value {
+    let at = |tail: &str| format!("{host}/services/oauth2/{tail}");
+    let scopes: Vec<&str> = call.org.config.login.scopes.split_whitespace().collect();
+    json!({"issuer": host, "authorization_endpoint": at("authorize"), "token_endpoint": at("token"),
+        "revocation_endpoint": at("revoke"), "introspection_endpoint": at("introspect"),
+        "userinfo_endpoint": at("userinfo"), "jwks_uri": format!("{host}/id/keys"),
+        "scopes_supported": scopes, "response_types_supported": ["code"], "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": ["RS256"], "display_values_supported": ["page", "popup", "touch"],
+        "code_challenge_methods_supported": ["S256"],
+        "token_endpoint_auth_methods_supported": ["client_secret_post", "client_secret_basic", "private_key_jwt"],
+        "grant_types_supported": ["authorization_code", "client_credentials", "password", "refresh_token",
+            "urn:ietf:params:oauth:grant-type:jwt-bearer"]})
 }
 
 /// The token endpoint. A username-password flow is about the org's users, the others about the app.
@@ -86,7 +101,7 @@ fn token(call: &Call, host: &str) -> Result<Value, OauthError> {
     call.org.auth.client(&form)?;
     let given = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
     match users::login(&call.org, given("username"), given("password")) {
-        Login::User(user) => Ok(call.org.auth.issue_for(&user.text(), host, None)),
+        Login::User(user) => Ok(call.org.auth.issue_for(&user.text(), host)),
         Login::WrongPassword => Err(OauthError("invalid_grant", "authentication failure - Invalid Password")),
         Login::Inactive => Err(OauthError("invalid_grant", "inactive user")),
     }
@@ -112,6 +127,36 @@ fn answer(result: Result<Value, OauthError>) -> Response {
     match result {
         Ok(body) => json_reply(200, &body),
         Err(OauthError(error, description)) => json_reply(400, &json!({"error": error, "error_description": description})),
+    }
+}
+
+/// A token answer in the form the client asks for.
+fn formatted(call: &Call, result: Result<Value, OauthError>) -> Response {
+    let accept = call.headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let asked = form(call).remove("format").or_else(|| call.query.get("format").cloned());
+    let asked = asked.unwrap_or_else(|| match accept.split([',', ';']).next() {
+        Some("application/xml" | "text/xml") => "xml".into(),
+        Some("application/x-www-form-urlencoded") => "urlencoded".into(),
+        _ => "json".into(),
+    });
+    let (status, body) = match result {
+        Ok(body) => (200, body),
+        Err(OauthError(error, description)) => (400, json!({"error": error, "error_description": description})),
+    };
+    match asked.as_str() {
+        "xml" => raw_reply(
+            status,
+            "application/xml;charset=UTF-8",
+            xml::from_json(body.to_string().as_bytes(), "OAuth"),
+        ),
+        "urlencoded" => {
+            let pairs = body.as_object().into_iter().flatten();
+            let text = url::form_urlencoded::Serializer::new(String::new())
+                .extend_pairs(pairs.filter_map(|(k, v)| Some((k, v.as_str()?))))
+                .finish();
+            raw_reply(status, "application/x-www-form-urlencoded;charset=UTF-8", text)
+        }
+        _ => json_reply(status, &body),
     }
 }
 

@@ -144,7 +144,7 @@ pub async fn dispatch(State(org): State<Arc<OrgState>>, ConnectInfo(peer): Conne
     let has_version = segments.len() >= 3 && segments[0] == "services" && segments[1] == "data";
     let version = if has_version { segments[2].clone() } else { String::new() };
     let standing = standing(&version);
-    let is_data = has_version || raw.first() == Some(&"id");
+    let is_data = has_version || (raw.first() == Some(&"id") && raw.get(1) != Some(&"keys"));
     if has_version {
         segments.drain(..3);
     }
@@ -166,7 +166,11 @@ pub async fn dispatch(State(org): State<Arc<OrgState>>, ConnectInfo(peer): Conne
     } else if !is_data {
         oauth::handle(&call)
     } else if let Err(error) = admit(&call) {
-        error.reply()
+        let mut reply = error.reply();
+        if reply.status() == http::StatusCode::UNAUTHORIZED {
+            set_header(&mut reply, "www-authenticate", "Token");
+        }
+        reply
     } else if has_version && standing == Standing::Retired {
         ApiError::new(410, "GONE", "This REST API version has been retired").reply()
     } else if has_version && standing == Standing::Unknown {
@@ -222,6 +226,10 @@ fn admit(call: &Call) -> Result<(), ApiError> {
     };
     if !call.org.auth.is_valid(&token) {
         return Err(bad());
+    }
+    if !call.org.config.login.api_enabled && !call.version.is_empty() {
+        let text = "The REST API is not enabled for this Organization.";
+        return Err(ApiError::new(403, "API_DISABLED_FOR_ORG", text));
     }
     let max = call.org.requests_max.load(Ordering::Relaxed);
     let used = call.org.requests.load(Ordering::Relaxed);
