@@ -418,3 +418,33 @@ fn an_org_without_api_refuses_data_and_still_signs_in() {
     let reply = limits(&org, &session);
     assert_eq!((reply.status, reply.code().as_str()), (403, "API_DISABLED_FOR_ORG"));
 }
+
+#[test]
+fn an_inactive_user_gets_neither_code_nor_session() {
+    let org = org(OrgConfig::default());
+    let path = format!("/__sim/records/{}", org.user_id);
+    let changed = support::send(&org, "PATCH", &path, json!({"IsActive": false}));
+    assert!(changed.status < 300, "{}", changed.text());
+    let page = signed_in(&org, &[]);
+    assert!(page.status == 200 && page.text().contains("inactive"), "{}", page.text());
+    let secret = "simulator-passwordsimulatorToken";
+    let reply = token(&org, "password", &[("username", &org.username), ("password", secret)]);
+    refused(&reply, "invalid_grant", "inactive user");
+}
+
+#[test]
+fn refusals_that_hang_on_the_administrator_can_be_scripted() {
+    let org = org(OrgConfig::default());
+    for (error, description) in [
+        ("invalid_app_access", "user is not admin approved to access this app"),
+        ("invalid_grant", "no client credentials user enabled"),
+        ("invalid_grant", "token request is already being processed"),
+        ("rate_limit_exceeded", "login rate exceeded"),
+    ] {
+        let body = json!({"error": error, "error_description": description});
+        let fault = json!({"kind": "status", "path": "/oauth2/token", "status": 400, "body": body});
+        assert!(support::send(&org, "POST", "/__sim/faults", fault).status < 300);
+        refused(&token(&org, "client_credentials", &[]), error, description);
+        assert_eq!(token(&org, "client_credentials", &[]).status, 200);
+    }
+}
