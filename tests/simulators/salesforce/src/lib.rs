@@ -1,6 +1,6 @@
 //! A Salesforce org for tests, demos and benchmarks.
 //!
-//! It answers as an org does: OAuth, describe, SOQL, records, collections, Bulk API 2.0 in
+//! It answers as an org does: OAuth, describe, SOQL, records, collections, Bulk API 1.0 and 2.0 in
 //! both directions, limits, row rules, and faults on request. It shares no code with the
 //! connector it helps to test and knows nothing of what that connector expects; what it
 //! does comes from the public API documentation and from captured describes.
@@ -9,6 +9,7 @@
 #![recursion_limit = "256"]
 
 pub mod auth;
+pub mod bulk1;
 pub mod bulk2;
 pub mod org;
 pub mod pubsub;

@@ -10,6 +10,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::auth::config::LoginConfig;
 use crate::auth::sessions::{Auth, AuthConfig};
+use crate::bulk1;
 use crate::bulk2::ingest::IngestJob;
 use crate::bulk2::query::QueryJob;
 use crate::pubsub::bus::BusError;
@@ -164,6 +165,7 @@ pub struct OrgState {
     pub url: OnceLock<String>,
     query_jobs: Mutex<HashMap<Id, Arc<QueryJob>>>,
     ingest_jobs: Mutex<HashMap<Id, Arc<IngestJob>>>,
+    pub bulk1: bulk1::Jobs,
     pub cursors: Cursors,
     serial: AtomicU64,
     pub stopping: AtomicBool,
@@ -356,6 +358,7 @@ impl Org {
             url: OnceLock::new(),
             query_jobs: Mutex::default(),
             ingest_jobs: Mutex::default(),
+            bulk1: bulk1::Jobs::default(),
             cursors: Cursors::new(config.query_page_rows),
             serial: AtomicU64::new(500_000),
             stopping: AtomicBool::new(false),

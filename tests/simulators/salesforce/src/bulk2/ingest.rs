@@ -342,7 +342,7 @@ fn change(call: &Call, job: &Arc<IngestJob>) -> Result<Response, ApiError> {
     }
 }
 
-fn start(org: &Arc<OrgState>, job: &Arc<IngestJob>) {
+pub(crate) fn start(org: &Arc<OrgState>, job: &Arc<IngestJob>) {
     let (org, job) = (Arc::clone(org), Arc::clone(job));
     let slots = Arc::clone(&org.ingest_slots);
     tokio::spawn(async move {

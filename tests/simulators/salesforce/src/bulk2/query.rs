@@ -356,7 +356,7 @@ fn end_line(out: &mut Vec<u8>, crlf: bool) {
     out.extend_from_slice(if crlf { b"\r\n" } else { b"\n" });
 }
 
-fn header(out: &mut Vec<u8>, columns: &[Column], delimiter: u8, crlf: bool) {
+pub(crate) fn header(out: &mut Vec<u8>, columns: &[Column], delimiter: u8, crlf: bool) {
     for (i, column) in columns.iter().enumerate() {
         if i > 0 {
             out.push(delimiter);
@@ -379,7 +379,7 @@ pub fn quoted(out: &mut Vec<u8>, text: &[u8]) {
     out.push(b'"');
 }
 
-fn line(out: &mut Vec<u8>, db: Option<&Db>, plan: &Plan, row: &Row, delimiter: u8, crlf: bool) {
+pub(crate) fn line(out: &mut Vec<u8>, db: Option<&Db>, plan: &Plan, row: &Row, delimiter: u8, crlf: bool) {
     for (i, column) in plan.columns.iter().enumerate() {
         if i > 0 {
             out.push(delimiter);

@@ -90,7 +90,7 @@ fn shuffle(list: &mut [u32], seed: u64) {
 }
 
 /// The end of the first line, quotes respected, and whether it ended in CRLF.
-fn first_line(text: &[u8]) -> (usize, Option<bool>) {
+pub(crate) fn first_line(text: &[u8]) -> (usize, Option<bool>) {
     let mut inside = false;
     for (i, c) in text.iter().enumerate() {
         match c {

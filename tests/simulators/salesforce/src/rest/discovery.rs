@@ -52,7 +52,7 @@ pub fn limits(call: &Call) -> Response {
     };
     let counted = json!({
         "DailyApiRequests": pair(org.requests_max.load(Ordering::Relaxed), org.requests.load(Ordering::Relaxed)),
-        "DailyBulkApiBatches": pair(15_000, org.ingest_jobs().len() as u64),
+        "DailyBulkApiBatches": pair(15_000, (org.ingest_jobs().len() + org.bulk1.batches()) as u64),
         "DailyBulkV2QueryJobs": pair(10_000, jobs),
         "DailyBulkV2QueryFileStorageMB": pair(976_562, 0),
         "DataStorageMB": pair(storage_mb, used_mb),

@@ -15,6 +15,7 @@ use serde_json::json;
 
 use crate::auth::caller::Caller;
 use crate::auth::oauth;
+use crate::bulk1;
 use crate::bulk2;
 use crate::org::OrgState;
 use crate::pubsub::origin;
@@ -163,6 +164,8 @@ pub async fn dispatch(State(org): State<Arc<OrgState>>, ConnectInfo(peer): Conne
         admin::handle(&call)
     } else if call.segments.len() > 1 && call.segments[1] == "Soap" {
         soap::handle(&call)
+    } else if call.segments.len() > 1 && call.segments[0] == "services" && call.segments[1] == "async" {
+        bulk1::handle(call).await
     } else if !is_data {
         oauth::handle(&call)
     } else if let Err(error) = admit(&call) {
@@ -213,7 +216,7 @@ pub async fn dispatch(State(org): State<Arc<OrgState>>, ConnectInfo(peer): Conne
     reply
 }
 
-fn admit(call: &Call) -> Result<(), ApiError> {
+pub fn admit(call: &Call) -> Result<(), ApiError> {
     let bad = || ApiError::new(401, "INVALID_SESSION_ID", "Session expired or invalid");
     let token = match call.headers.get(header::AUTHORIZATION).map(|v| v.to_str()) {
         Some(Ok(text)) => match text.split_once(' ') {
