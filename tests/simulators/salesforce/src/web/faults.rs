@@ -31,6 +31,10 @@ pub enum FaultKind {
     CutAfter,
     /// Execute, then cut the connection in the middle of the body.
     Truncate,
+    /// Execute, then send the body in chunks of one byte.
+    Trickle,
+    /// Execute, then say the body is something else.
+    ContentType { content_type: String },
     /// Execute after a delay.
     Delay { delay_ms: u64 },
 }

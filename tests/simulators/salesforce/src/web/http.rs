@@ -26,6 +26,7 @@ use crate::store::locks;
 use crate::store::rules::WriteContext;
 use crate::store::rules::assignment::AutoAssign;
 use crate::web::admin;
+use crate::web::distort;
 use crate::web::faults::FaultKind;
 use crate::web::listener::Peer;
 use crate::web::negotiate;
@@ -211,6 +212,8 @@ pub async fn dispatch(State(org): State<Arc<OrgState>>, ConnectInfo(peer): Conne
     match fault {
         Some(FaultKind::CutAfter) => peer.cutter.cut(),
         Some(FaultKind::Truncate) => reply = truncate(reply).await,
+        Some(FaultKind::Trickle) => reply = distort::trickle(reply),
+        Some(FaultKind::ContentType { content_type }) => set_header(&mut reply, "content-type", &content_type),
         _ => {}
     }
     reply

@@ -1,6 +1,7 @@
 //! The way in: listener, dispatch, answers, faults, and the control of the simulator itself.
 
 pub mod admin;
+pub mod distort;
 pub mod faults;
 pub mod http;
 pub mod listener;
