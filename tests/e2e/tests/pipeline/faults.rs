@@ -6,13 +6,15 @@ use syncline_e2e::{SimulatedOrg, World, assert_balanced};
 use syncline_salesforce_simulator::OrgConfig;
 
 const SCALE: u64 = 1_000;
+/// More than 2,000 contacts, so that a job reads them. Smaller objects are read without one.
+const SCALE_OF_JOBS: u64 = 10_000;
 
 /// Both orgs take their time, so that a run can be met in its middle.
-async fn slow_world() -> World {
+async fn slow_world(scale: u64) -> World {
     let source = OrgConfig {
         job_latency_ms: 300,
-        bulk_page_rows: 20,
-        ..SimulatedOrg::production(SCALE)
+        bulk_page_rows: 250,
+        ..SimulatedOrg::production(scale)
     };
     let target = OrgConfig {
         job_latency_ms: 500,
@@ -23,7 +25,7 @@ async fn slow_world() -> World {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tokens_that_expire_in_mid_run_are_renewed() {
-    let world = slow_world().await;
+    let world = slow_world(SCALE).await;
     let run = world.submit(&sync::refresh()).await;
     for jobs in [1, 3, 6, 9] {
         world.requests(&world.target, "POST", "jobs/ingest", jobs).await;
@@ -37,7 +39,7 @@ async fn tokens_that_expire_in_mid_run_are_renewed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lost_answers_and_busy_orgs_cost_no_record_and_duplicate_none() {
-    let world = World::start(SCALE).await;
+    let world = World::start(SCALE_OF_JOBS).await;
     for fault in [
         json!({"kind": "cut_after", "method": "PATCH", "path": "/jobs/ingest", "times": 2}),
         json!({"kind": "cut_after", "method": "POST", "path": "/jobs/ingest", "skip": 2, "times": 1}),
@@ -50,8 +52,9 @@ async fn lost_answers_and_busy_orgs_cost_no_record_and_duplicate_none() {
     }
     for fault in [
         json!({"kind": "cut_after", "method": "POST", "path": "/jobs/query", "times": 1}),
-        json!({"kind": "truncate", "method": "GET", "path": "/results", "skip": 2, "times": 2}),
-        json!({"kind": "html503", "method": "GET", "path": "/jobs/query", "skip": 5, "times": 2}),
+        json!({"kind": "truncate", "method": "GET", "path": "/results", "times": 2}),
+        json!({"kind": "html503", "method": "GET", "path": "/jobs/query", "skip": 1, "times": 2}),
+        json!({"kind": "truncate", "method": "GET", "path": "/v65.0/query", "skip": 20, "times": 2}),
     ] {
         world.source.fault(fault).await;
     }
@@ -95,7 +98,7 @@ async fn a_locked_row_is_tried_again_or_listed_but_never_lost() {
 
 /// Kills a service when `count` requests of this kind were seen, and starts it again.
 async fn survives(service: &str, at_source: bool, method: &str, part: &str, count: u64) {
-    let mut world = slow_world().await;
+    let mut world = slow_world(if at_source { SCALE_OF_JOBS } else { SCALE }).await;
     let run = world.submit(&sync::refresh()).await;
     let org = if at_source { &world.source } else { &world.target };
     world.requests(org, method, part, count).await;

@@ -22,10 +22,16 @@ const RELEASED: [(&str, i64); 8] = [
     ("monitor", 1),
 ];
 /// What newer migrations have made, taken back.
-const UNDO: [(&str, i64, &str); 3] = [
+const UNDO: [(&str, i64, &str); 4] = [
     ("coordinator", 2, "alter table coordinator.run drop column trace"),
     ("monitor", 2, "alter table monitor.run drop column trace"),
     ("loader", 3, "alter table loader.run_number drop column made_at"),
+    (
+        "extractor",
+        2,
+        "alter table extractor.generation drop constraint generation_state_check, \
+         add constraint generation_state_check check (state in ('open', 'lost', 'done'))",
+    ),
 ];
 /// What states of runs did not hold then.
 const NEW_IN_STATES: [&str; 3] = ["settle_ms", "since_ms", "reason"];
