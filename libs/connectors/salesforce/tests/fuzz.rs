@@ -198,7 +198,7 @@ fn no_condition_undoes_the_one_beside_it() {
     .unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let salesforce = script::org::connect_as(org.url.clone(), &org.token);
-    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(150));
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(600));
     let counted = std::cell::Cell::new(0);
     let outcome = runner.run(&condition(), |filter| {
         match runtime.block_on(salesforce.count(&with_filter(&filter))) {
