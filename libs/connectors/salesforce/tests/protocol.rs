@@ -13,12 +13,12 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use serde_json::json;
 use syncline_connect::retry::RetryPolicy;
-use syncline_connect::{Column, Generation, GenerationState, JobState, Operation, OrgKind, Query, ResultKind, RowDigester, Source, Target};
+use syncline_connect::{Generation, GenerationState, JobState, Operation, OrgKind, ResultKind, RowDigester, Source, Target};
 use syncline_domain::describe::FieldType;
-use syncline_domain::plan::{FieldPlan, FieldRole};
-use syncline_domain::{ErrorCode, FieldName, ObjectName};
+use syncline_domain::{ErrorCode, FieldName};
 use syncline_salesforce::Salesforce;
 
+use script::org::{column, object, query};
 use script::{Reply, Script, TestAccess};
 
 fn policy() -> RetryPolicy {
@@ -43,44 +43,6 @@ fn salesforce(access: &Arc<TestAccess>, policy: RetryPolicy) -> Salesforce {
     // A second installation in the same process is refused, which is fine: there is one.
     let _ = rustls::crypto::ring::default_provider().install_default();
     Salesforce::new(access.clone(), policy).unwrap()
-}
-
-fn object(name: &str) -> ObjectName {
-    ObjectName::new(name).unwrap()
-}
-
-fn query(fields: &[(&str, FieldType)]) -> Query {
-    let fields = fields.iter().map(|(name, field_type)| FieldPlan {
-        name: FieldName::new(*name).unwrap(),
-        target: FieldName::new(*name).unwrap(),
-        field_type: *field_type,
-        length: 0,
-        precision: 0,
-        scale: 2,
-        nillable: true,
-        unique: false,
-        updateable: true,
-        role: FieldRole::Value,
-        mask: None,
-    });
-    Query {
-        object: object("Account"),
-        fields: fields.collect(),
-        filter: None,
-        created_before: None,
-        order_by: None,
-        batch_bytes_max: 1 << 20,
-        batch_rows_max: 5_000,
-        page_records: 100,
-    }
-}
-
-fn column(name: &str, field_type: FieldType) -> Column {
-    Column {
-        name: FieldName::new(name).unwrap(),
-        field_type,
-        scale: 2,
-    }
 }
 
 const COUNT: &str = r#"{"totalSize":17,"done":true,"records":[]}"#;
