@@ -47,6 +47,9 @@ struct Args {
     login: LoginArgs,
     #[arg(long, value_enum, default_value = "production")]
     org: OrgKind,
+    /// The number in the org's own id: two orgs of one kind are told apart by it.
+    #[arg(long)]
+    org_number: Option<u64>,
     /// Directory of CSV files named after objects.
     #[arg(long)]
     rows: Option<PathBuf>,
@@ -191,6 +194,7 @@ fn config(args: &Args) -> anyhow::Result<OrgConfig> {
             OrgKind::Production => Flavour::Production,
             OrgKind::Sandbox => Flavour::Sandbox,
         },
+        org_number: args.org_number,
         port: args.port,
         tls: tls(args),
         login: args.login.config(),

@@ -58,6 +58,8 @@ pub enum StartError {
 #[derive(Clone)]
 pub struct OrgConfig {
     pub flavour: Flavour,
+    /// The number in the org's own id; one per flavour when absent. Two sandboxes are two orgs.
+    pub org_number: Option<u64>,
     /// Port on loopback; 0 picks a free one.
     pub port: u16,
     /// The same org over HTTPS beside HTTP.
@@ -111,6 +113,7 @@ impl Default for OrgConfig {
     fn default() -> Self {
         Self {
             flavour: Flavour::Production,
+            org_number: None,
             port: 0,
             tls: None,
             login: LoginConfig::default(),
@@ -299,7 +302,7 @@ impl Org {
         if let Some(dir) = &config.rows {
             rows::load(&mut db, dir, config.flavour)?;
         }
-        let (org_id, user_id) = seed::setup(&mut db, config.flavour, &config.user_domain);
+        let (org_id, user_id) = seed::setup(&mut db, config.flavour, config.org_number, &config.user_domain);
         if config.multi_currency {
             seed::currencies(&mut db, user_id);
         }

@@ -6,7 +6,7 @@ mod support;
 use chrono::{Duration, Utc};
 use serde_json::{Value, json};
 use support::{get, org, send, soql, try_send, v65};
-use syncline_salesforce_simulator::{OrgConfig, RunningOrg};
+use syncline_salesforce_simulator::{Flavour, OrgConfig, RunningOrg};
 
 fn created(org: &RunningOrg, object: &str, body: Value) -> String {
     let reply = send(org, "POST", &v65(&format!("sobjects/{object}")), body);
@@ -247,5 +247,24 @@ fn objects_can_be_listed_by_query_in_both_apis() {
         "tooling",
     ] {
         assert_eq!(resources[name], format!("/services/data/v61.0/{name}"));
+    }
+}
+
+#[test]
+fn two_sandboxes_are_two_orgs() {
+    let sandbox = |org_number| {
+        org(OrgConfig {
+            flavour: Flavour::Sandbox,
+            org_number,
+            ..OrgConfig::default()
+        })
+    };
+    let (usual, other) = (sandbox(None), sandbox(Some(7)));
+    assert_ne!(usual.org_id, other.org_id);
+    for org in [&usual, &other] {
+        assert_eq!(
+            soql(org, "SELECT Id FROM Organization").json()["records"][0]["Id"],
+            json!(org.org_id)
+        );
     }
 }

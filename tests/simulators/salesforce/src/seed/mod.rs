@@ -130,11 +130,12 @@ pub const QUEUES: [(&str, &str); 3] = [
 ];
 
 /// Seeds whatever setup objects are still empty. `domain` ends the usernames.
-pub fn setup(db: &mut Db, flavour: Flavour, domain: &str) -> (Id, Id) {
-    let org = match flavour {
-        Flavour::Production => Id::new(*b"00D", flavour.pod(), 70_001),
-        Flavour::Sandbox => Id::new(*b"00D", flavour.pod(), 31_337),
+pub fn setup(db: &mut Db, flavour: Flavour, number: Option<u64>, domain: &str) -> (Id, Id) {
+    let usual = match flavour {
+        Flavour::Production => 70_001,
+        Flavour::Sandbox => 31_337,
     };
+    let org = Id::new(*b"00D", flavour.pod(), number.unwrap_or(usual));
     // A sandbox numbers its users, record types and books from elsewhere than production:
     // with the pod, no id of one org is one of the other.
     let first_user = db.table("User").next_id();
