@@ -8,6 +8,7 @@ use secrecy::SecretString;
 use syncline_domain::TenantId;
 use thiserror::Error;
 
+use crate::failpoint::Failpoints;
 use crate::keys::vault::VaultConfig;
 use crate::lease::LEASE_RENEWAL;
 use crate::tls::TlsFiles;
@@ -137,6 +138,8 @@ pub struct Config {
     pub start_wait: Duration,
     /// How often a lease is renewed and the run's intent asked for.
     pub lease_renewal: Duration,
+    /// Where this process fails on purpose; nowhere, outside of tests.
+    pub failpoints: Failpoints,
     base_port: Option<u16>,
 }
 
@@ -233,6 +236,7 @@ impl Config {
             gateway_token: get("SYNCLINE_GATEWAY_TOKEN").map(|token| SecretString::from(token.trim())),
             start_wait: START_WAIT,
             lease_renewal: LEASE_RENEWAL,
+            failpoints: get("SYNCLINE_FAILPOINT").map_or(Ok(Failpoints::default()), |v| parse("SYNCLINE_FAILPOINT", &v))?,
             base_port,
         })
     }
@@ -314,6 +318,8 @@ mod tests {
             let bad = with(&[("SYNCLINE_RETENTION_REPORTS_DAYS", days)]).expect_err("not a number of days");
             assert!(bad.to_string().contains("SYNCLINE_RETENTION_REPORTS_DAYS"));
         }
+        let bad = with(&[("SYNCLINE_FAILPOINT", "loader.nowhere=kill")]).expect_err("not a failpoint");
+        assert!(bad.to_string().contains("SYNCLINE_FAILPOINT"));
         let token = with(&[("SYNCLINE_GATEWAY_TOKEN", "abc\n")])
             .expect("valid")
             .gateway_token

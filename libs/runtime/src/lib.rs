@@ -12,6 +12,7 @@ mod callers;
 pub mod config;
 mod database;
 pub mod entry;
+pub mod failpoint;
 pub mod health;
 pub mod inspection;
 pub mod keys;

@@ -14,6 +14,8 @@ use syncline_wire::event::RunEvent;
 use syncline_wire::stage::Invitation;
 use tokio_util::sync::CancellationToken;
 
+use crate::failpoint;
+
 /// Longest time that a lost notification can delay a message.
 const POLL: Duration = Duration::from_secs(1);
 /// Rows relayed per transaction.
@@ -109,6 +111,9 @@ async fn relay_some(db: &PgPool, bus: &Bus, schema: &str) -> Result<i64, anyhow:
         sent.push(id);
     }
     let count = sent.len();
+    if count > 0 {
+        failpoint::pass(&failpoint::OUTBOX_RELAYED).await?;
+    }
     sqlx::query("delete from outbox where id = any($1)")
         .bind(&sent)
         .execute(&mut *tx)

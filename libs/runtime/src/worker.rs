@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
+use crate::failpoint;
 use crate::lease::{LEASE_RENEWAL, Lease, LeaseError, Take, TaskId};
 use crate::metrics;
 use crate::outbox;
@@ -158,6 +159,9 @@ pub async fn run(platform: &Platform, stage: Arc<dyn Stage>, slots: usize) -> Re
                 };
                 match Lease::take(&platform.db, task.clone(), &platform.instance).await {
                     Ok(Take::Taken(lease)) => {
+                        if failpoint::pass(&failpoint::WORKER_LEASE_TAKEN).await.is_err() {
+                            return Handled::Retry { after: LEASE_RENEWAL };
+                        }
                         let span = tracing::info_span!(parent: None, "work", run = %task.run, %task, epoch = lease.epoch);
                         span.follows_from(tracing::Span::current());
                         tokio::spawn(
@@ -243,6 +247,10 @@ async fn attend(platform: &Platform, began: std::time::Instant, stage: Arc<dyn S
         }),
     };
     work.stop.cancel();
+    let result = match failpoint::pass(&failpoint::WORKER_WORK_DONE).await {
+        Ok(()) => result,
+        Err(error) => Err(error.into()),
+    };
     let finished = matches!(result, Ok(Outcome::Done { .. }));
     if finished {
         let seconds = began.elapsed().as_secs_f64();
@@ -330,5 +338,6 @@ async fn conclude(platform: &Platform, stage: &dyn Stage, work: &Work, result: R
         }
     }
     tx.commit().await?;
+    failpoint::pass(&failpoint::WORKER_TASK_FINISHED).await?;
     Ok(())
 }

@@ -5,7 +5,7 @@ use sqlx::PgConnection;
 use syncline_domain::ErrorCode;
 use syncline_domain::issue::Severity;
 use syncline_runtime::worker::{Stage, Work};
-use syncline_runtime::{Outcome, Platform, StageError, outbox};
+use syncline_runtime::{Outcome, Platform, StageError, failpoint, outbox};
 use syncline_wire::event::PlanBuilt;
 use syncline_wire::event::run_event::Fact;
 
@@ -49,10 +49,12 @@ impl Stage for AnalyzerStage {
             () = work.stop.cancelled() => return Ok(Outcome::Stopped),
         };
         let plan = StoredPlan::new(&analysis.plan, analysis.review)?;
+        failpoint::pass(&failpoint::ANALYZER_PLAN_BUILT).await?;
         let mut tx = self.platform.db.begin().await?;
         work.lease.guard(&mut tx).await?;
         store::plan_put(&mut *tx, work.run(), &plan).await?;
         tx.commit().await?;
+        failpoint::pass(&failpoint::ANALYZER_PLAN_STORED).await?;
         Ok(Outcome::Done { with_errors: false })
     }
 

@@ -21,7 +21,7 @@ use syncline_connect::{AccessToken, ConnectError};
 use syncline_domain::spec::{AuthSpec, ConnectionDocument};
 use syncline_domain::{ConnectionName, ErrorCode, TenantId};
 use syncline_runtime::keys::provider::KeyProvider;
-use syncline_runtime::metrics;
+use syncline_runtime::{failpoint, metrics};
 use tokio_util::task::TaskTracker;
 use url::Url;
 use zeroize::Zeroizing;
@@ -228,7 +228,9 @@ impl Broker {
         let secrets = Secrets::open(&vault, &row.secrets)?;
         match self.sign_in(name, &document, &secrets).await {
             Ok(signed_in) => {
+                failpoint::pass(&failpoint::CONNECTOR_SIGNED_IN).await?;
                 let found = self.commit(tx, name, row.version, &vault, secrets, &document, signed_in).await?;
+                failpoint::pass(&failpoint::CONNECTOR_TOKEN_STORED).await?;
                 store::health_connected(&self.db, &self.tenant, name, row.version).await?;
                 Ok(found)
             }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use sqlx::PgPool;
 use syncline_batch::SealingKey;
 use syncline_domain::{RunId, TenantId};
+use syncline_runtime::failpoint;
 use syncline_runtime::keys::provider::{Kek, KeyProvider};
 
 use crate::error::Error;
@@ -39,6 +40,7 @@ impl RunKeys {
             clean_wrapped: self.make(run, Kek::Clean, "clean").await?,
         };
         store::run_key_offer(&self.db, &self.tenant, run, &offered).await?;
+        failpoint::pass(&failpoint::CONNECTOR_RUN_KEY_STORED).await?;
         // Read back: somebody else's keys may have been first.
         let keys = store::run_key_get(&self.db, &self.tenant, run).await?;
         Ok(keys.unwrap_or(offered))

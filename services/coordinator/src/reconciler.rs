@@ -10,7 +10,7 @@ use syncline_domain::run::explain::StageAnswer;
 use syncline_domain::run::{Event, Life, Status};
 use syncline_domain::{ObjectName, RunId, TenantId};
 use syncline_runtime::rpc::with_trace;
-use syncline_runtime::{Platform, metrics};
+use syncline_runtime::{Platform, failpoint, metrics};
 use syncline_wire::stage::stage_service_client::StageServiceClient;
 use syncline_wire::stage::{GetProgressRequest, GetProgressResponse};
 use tonic::transport::Channel;
@@ -164,6 +164,7 @@ async fn purge_finished(platform: &Platform) -> Result<(), sqlx::Error> {
         };
         match platform.bus.purge_run(&tenant, &id).await {
             Ok(()) => {
+                failpoint::pass(&failpoint::COORDINATOR_RUN_PURGED).await?;
                 store::run_purged(&platform.db, &run).await?;
                 if let Some(row) = store::run_get(&platform.db, tenant.as_str(), &run).await?
                     && let Some(finished) = row.finished_at

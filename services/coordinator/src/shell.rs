@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 use syncline_bus::{Handled, subjects, trace};
 use syncline_domain::run::{Applied, Effect, Event, Failure, Illegal, Outline, RunState, Step, next};
 use syncline_domain::{ErrorCode, ObjectName, RunId, TenantId};
-use syncline_runtime::{Platform, outbox, worker};
+use syncline_runtime::{Platform, failpoint, outbox, worker};
 use syncline_wire::event::run_event::Fact;
 use syncline_wire::event::{RunEvent, StatusChanged};
 use syncline_wire::stage::Invitation;
@@ -48,8 +48,10 @@ pub async fn apply(platform: &Platform, run: &str, event: &Event) -> Result<RunR
     } else {
         vec![event, &tick]
     };
+    let mut changed = false;
     for event in events {
         if let Applied::Changed(state, effects) = next(&row.state, event)? {
+            changed = true;
             if !store::run_swap(&mut tx, run, row.state.version, &state).await? {
                 // The row is locked, so only a bug can get here; rolling back loses nothing.
                 return Err(ApplyError::Database(sqlx::Error::RowNotFound));
@@ -61,7 +63,13 @@ pub async fn apply(platform: &Platform, run: &str, event: &Event) -> Result<RunR
             }
         }
     }
+    if changed {
+        failpoint::pass(&failpoint::COORDINATOR_EVENT_DECIDED).await?;
+    }
     tx.commit().await?;
+    if changed {
+        failpoint::pass(&failpoint::COORDINATOR_EVENT_APPLIED).await?;
+    }
     Ok(row)
 }
 

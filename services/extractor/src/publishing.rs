@@ -7,9 +7,8 @@ use bytes::Bytes;
 use syncline_batch::{BATCH_BYTES_MAX, SealingKey, seal_data, seal_data_with_digest, seal_end};
 use syncline_bus::{Audience, BusError};
 use syncline_domain::{BatchName, ErrorCode};
-use syncline_runtime::metrics;
 use syncline_runtime::worker::Work;
-use syncline_runtime::{Platform, StageError};
+use syncline_runtime::{Platform, StageError, failpoint, metrics};
 
 use crate::store::{self, NewBatch};
 
@@ -97,6 +96,7 @@ impl Publishing<'_> {
         self.work.lease.guard(&mut tx).await?;
         store::batch_record(&mut tx, self.work.run(), self.work.object()?, self.generation, &batch).await?;
         tx.commit().await?;
+        failpoint::pass(&failpoint::EXTRACTOR_BATCH_RECORDED).await?;
         Ok(())
     }
 
@@ -126,7 +126,9 @@ impl Publishing<'_> {
                 Err(error) => return Err(error.into()),
             }
         }
+        failpoint::pass(&failpoint::EXTRACTOR_BATCH_PUBLISHED).await?;
         store::batch_published(&self.platform.db, self.work.run(), self.work.object()?, self.generation, seq).await?;
+        failpoint::pass(&failpoint::EXTRACTOR_BATCH_MARKED).await?;
         metrics::count(metrics::STAGE_RECORDS, records as u64, &[("stage", "extractor")]);
         metrics::count(metrics::STAGE_SIZE, bytes.len() as u64, &[("stage", "extractor")]);
         Ok(Published::Yes)

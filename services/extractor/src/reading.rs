@@ -14,7 +14,7 @@ use syncline_domain::{ErrorCode, RunId};
 use syncline_runtime::access::ServiceAccess;
 use syncline_runtime::plans::Plans;
 use syncline_runtime::worker::{Stage, Work};
-use syncline_runtime::{Outcome, Platform, StageError};
+use syncline_runtime::{Outcome, Platform, StageError, failpoint};
 use syncline_salesforce::Salesforce;
 use syncline_wire::event::StageTotals;
 use syncline_wire::event::run_event::Fact;
@@ -143,6 +143,7 @@ impl Reading {
             parts,
         };
         let opened = source.open_with(query, &hints).await?;
+        failpoint::pass(&failpoint::EXTRACTOR_GENERATION_OPENED).await?;
         let mut tx = self.platform.db.begin().await?;
         work.lease.guard(&mut tx).await?;
         store::generation_insert(&mut tx, run, object, number, &opened.0).await?;
@@ -334,6 +335,7 @@ impl Pages<'_> {
                 place += 1;
             }
         }
+        failpoint::pass(&failpoint::EXTRACTOR_PAGE_READ).await?;
         Ok(PageEnd::Next(page.next))
     }
 
@@ -389,6 +391,7 @@ impl Pages<'_> {
         if let Some(out) = self.publish(seq, marker).await? {
             return Ok(PageEnd::Out(out));
         }
+        failpoint::pass(&failpoint::EXTRACTOR_END_PUBLISHED).await?;
         let mut tx = self.reading.platform.db.begin().await?;
         self.publishing.work.lease.guard(&mut tx).await?;
         store::generation_state(&mut tx, self.run(), &object, self.generation.generation, DONE).await?;

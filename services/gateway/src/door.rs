@@ -15,7 +15,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use syncline_domain::ErrorCode;
 use syncline_domain::audit::Entry;
-use syncline_runtime::{metrics, rpc};
+use syncline_runtime::{failpoint, metrics, rpc};
 use syncline_wire::caller::{CONNECTIONS_KEY, Caller, ROLE_KEY, SUBJECT_KEY};
 use syncline_wire::status::{CODE_KEY, retry_after, status};
 use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
@@ -231,9 +231,13 @@ async fn carry_out(
         }
         Effect::Changes => {
             gateway.auditor.record(about.entry("begun", "", String::new())).await?;
+            if failpoint::pass(&failpoint::GATEWAY_AUDITED).await.is_err() {
+                return Ok(status(ErrorCode::Unreachable, "it was not passed on; ask again").into_http());
+            }
             let (mut parts, body) = next.run(request).await.into_parts();
             let connections = take_connections(&mut parts.headers);
             let gathered = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
+            let told = failpoint::pass(&failpoint::GATEWAY_ANSWERED).await;
             let trailers = gathered.as_ref().ok().and_then(|g| g.trailers());
             let (result, code) = outcome(&parts.headers, trailers, gathered.is_ok());
             // It is done, and its beginning is recorded; a caller must not take it for not done.
@@ -246,8 +250,8 @@ async fn carry_out(
                 );
             }
             let body = match gathered {
-                Ok(gathered) => regathered(gathered),
-                Err(_) => {
+                Ok(gathered) if told.is_ok() => regathered(gathered),
+                Ok(_) | Err(_) => {
                     let broken = status(
                         ErrorCode::Unreachable,
                         "the answer broke off; look whether it was done before asking again",

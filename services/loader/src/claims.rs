@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use syncline_batch::{Body, open};
 use syncline_bus::{Delivery, Handled};
 use syncline_domain::{BatchName, ErrorCode};
-use syncline_runtime::{StageError, metrics};
+use syncline_runtime::{StageError, failpoint, metrics};
 
 use crate::context::Context;
 use crate::store;
@@ -53,6 +53,7 @@ pub async fn arrive(context: &Context, delivery: Delivery) -> Result<Arrival, St
         metrics::count(metrics::REDELIVERIES, 1, &[("stage", "loader")]);
     }
     let claim = store::batches::claim_attempt(&context.platform.db, &name).await?;
+    failpoint::pass(&failpoint::LOADER_BATCH_COUNTED).await?;
     if claim.done {
         return Ok(Arrival::Settled(Handled::Done));
     }
@@ -72,6 +73,7 @@ pub async fn arrive(context: &Context, delivery: Delivery) -> Result<Arrival, St
             store::batches::end_record(&mut tx, &name, batches, records).await?;
             store::batches::claim_done(&mut tx, &name, 0).await?;
             tx.commit().await?;
+            failpoint::pass(&failpoint::LOADER_END_BOOKED).await?;
             Ok(Arrival::Settled(Handled::Done))
         }
         Ok(Body::Data { rows, note }) => {

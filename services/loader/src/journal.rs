@@ -16,7 +16,7 @@ use syncline_connect::target::Refusal;
 use syncline_connect::{Column, JobState, JobStatus, Operation, Target};
 use syncline_domain::run::Step;
 use syncline_domain::{ErrorCode, ObjectName, RunId};
-use syncline_runtime::{StageError, metrics};
+use syncline_runtime::{StageError, failpoint, metrics};
 
 use crate::context::{Context, POLL_MAX, POLL_MIN};
 use crate::hashing;
@@ -99,20 +99,26 @@ pub async fn intend(context: &Context, tx: &mut PgConnection, step: Step, job: &
 /// Takes a committed entry through its job and settles it.
 pub async fn carry_out(context: &Context, entry: i64, job: Job, passing: Passing) -> Result<Settled, StageError> {
     let (target, db) = (&context.target, &context.platform.db);
+    failpoint::pass(&failpoint::LOADER_INTENT_STORED).await?;
     let id = target.create_job(context.target_object(), &job.operation).await?;
+    failpoint::pass(&failpoint::LOADER_JOB_CREATED).await?;
     if !store::journal::created(db, entry, &id).await? {
         // Somebody settled the entry meanwhile: our job is empty and must not be filled.
         target.abort_job(&id).await?;
         return Err(overtaken());
     }
+    failpoint::pass(&failpoint::LOADER_JOB_STORED).await?;
     // The journal has the rest of the job, and settling reads it from there: the memory is free for that.
     let chunks = job.chunks;
     drop((job.source_keys, job.digests, job.hashes, job.refs));
     target.upload(&id, chunks).await?;
+    failpoint::pass(&failpoint::LOADER_UPLOADED).await?;
     if !store::journal::closing(db, entry).await? {
         return Err(overtaken());
     }
+    failpoint::pass(&failpoint::LOADER_CLOSING_STORED).await?;
     target.close_job(&id).await?;
+    failpoint::pass(&failpoint::LOADER_JOB_CLOSED).await?;
     // Settled by somebody else, its outcomes are in the ledger and not in our hands: the rows are looked at again, or a row
     // that was left unprocessed would pass for written.
     settle(context, entry, passing).await?.ok_or_else(overtaken)
@@ -168,7 +174,10 @@ pub async fn settle(context: &Context, entry: i64, passing: Passing) -> Result<O
 
 async fn ended(context: &Context, row: &EntryRow, job: &str, passing: Passing) -> Result<Outcomes, StageError> {
     finish(context, job).await?;
-    outcomes(context, row, job, passing).await
+    failpoint::pass(&failpoint::LOADER_JOB_ENDED).await?;
+    let outcomes = outcomes(context, row, job, passing).await?;
+    failpoint::pass(&failpoint::LOADER_RESULTS_READ).await?;
+    Ok(outcomes)
 }
 
 /// The target no longer knows what came of a job. Writing the same values twice is harmless, inserting twice is not.
@@ -277,7 +286,9 @@ async fn commit(context: &Context, row: &EntryRow, mut outcomes: Outcomes) -> Re
         store::ledger::unreserve(&mut tx, row.link, row.entry, &row.source_keys).await?;
     }
     store::counts::add(&mut tx, &run, &object, &count).await?;
+    failpoint::pass(&failpoint::LOADER_RESULTS_DECIDED).await?;
     tx.commit().await?;
+    failpoint::pass(&failpoint::LOADER_RESULTS_COMMITTED).await?;
     if step == Step::LoadPass1 {
         metrics::count(
             metrics::STAGE_RECORDS,
@@ -298,6 +309,7 @@ async fn commit(context: &Context, row: &EntryRow, mut outcomes: Outcomes) -> Re
     {
         tracing::debug!(job, %error, "a finished job could not be deleted; it expires by itself");
     }
+    failpoint::pass(&failpoint::LOADER_JOB_DELETED).await?;
     Ok(Some(Settled {
         written: outcomes.written.source_keys.len(),
         refused: outcomes.refused.source_keys.len(),

@@ -10,10 +10,9 @@ use sqlx::PgConnection;
 use syncline_batch::{BATCH_BYTES_MAX, Body, SealingKey, open, seal_data, seal_end};
 use syncline_bus::{Audience, BusError, Delivery, GroupLimits, Handled, RunOnce};
 use syncline_domain::{BatchName, ErrorCode};
-use syncline_runtime::metrics;
 use syncline_runtime::plans::{PinnedPlan, Plans};
 use syncline_runtime::worker::{Stage, Work};
-use syncline_runtime::{Outcome, Platform, StageError, outbox};
+use syncline_runtime::{Outcome, Platform, StageError, failpoint, metrics, outbox};
 use syncline_wire::event::run_event::Fact;
 use syncline_wire::event::{MaskTotals, StageTotals};
 use tracing::Instrument as _;
@@ -157,6 +156,7 @@ impl Stage for Transforming {
             // Asked after every group, so that the end is not found only by waiting in vain.
             if store::is_complete(&self.platform.db, work.run(), &name).await? {
                 self.platform.bus.forget_batches("masker", Audience::Raw, work.run(), &name).await?;
+                failpoint::pass(&failpoint::MASKER_CONSUMER_FORGOTTEN).await?;
                 self.tell(work).await?;
                 return Ok(Outcome::Done { with_errors: false });
             }
@@ -234,6 +234,7 @@ async fn one(context: &Arc<Context>, delivery: Delivery) -> Result<Step, StageEr
         metrics::count(metrics::REDELIVERIES, 1, &[("stage", "masker")]);
     }
     let (attempts, done) = store::batch_attempt(&context.platform.db, &name).await?;
+    failpoint::pass(&failpoint::MASKER_BATCH_COUNTED).await?;
     if done {
         return Ok(Step::Handled(Handled::Done));
     }
@@ -271,7 +272,9 @@ async fn one(context: &Arc<Context>, delivery: Delivery) -> Result<Step, StageEr
         if answer == Handled::Dead {
             context.set_aside(&name, &delivery, attempts).await?;
         }
+        failpoint::pass(&failpoint::MASKER_CLEAN_PUBLISHED).await?;
         context.commit(&name, &clean).await?;
+        failpoint::pass(&failpoint::MASKER_BATCH_RECORDED).await?;
         Ok(Step::Handled(answer))
     };
     let step = step.await;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use sqlx::PgPool;
 use syncline_bus::trace;
 use syncline_runtime::config::Retention;
+use syncline_runtime::failpoint;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -39,6 +40,8 @@ pub(crate) async fn close_when_quiet(db: PgPool, news: &Notify, shutdown: Cancel
                     span.in_scope(|| tracing::info!(run, status, "the books of a run are closed"));
                 }
                 if !runs.is_empty() {
+                    // What it would fail is told by the next fact.
+                    let _ = failpoint::pass(&failpoint::MONITOR_BOOKS_CLOSED).await;
                     news.notify_waiters();
                 }
             }

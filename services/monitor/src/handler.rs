@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono::Utc;
 use sqlx::PgPool;
 use syncline_bus::{DeadLetter, Handled, subjects};
+use syncline_runtime::failpoint;
 use syncline_wire::event::run_event::Fact;
 use syncline_wire::event::{ResourceUse, RunEvent};
 use syncline_wire::time::to_proto;
@@ -67,6 +68,7 @@ impl Handler {
                 }
             }
         }
+        failpoint::pass(&failpoint::MONITOR_FACT_BOOKED).await?;
         self.news.notify_waiters();
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use syncline_domain::run::{Event, RunState, explain};
 use syncline_domain::{ErrorCode, RunId};
-use syncline_runtime::Platform;
+use syncline_runtime::{Platform, failpoint};
 use syncline_wire::caller::note_connections;
 use syncline_wire::run::run_service_server::RunService;
 use syncline_wire::run::{
@@ -167,6 +167,9 @@ impl RunService for Runs {
             .await
             .map_err(|e| database(&e))?;
         tx.commit().await.map_err(|e| database(&e))?;
+        failpoint::pass(&failpoint::COORDINATOR_RUN_STORED)
+            .await
+            .map_err(|e| database(&e))?;
         tracing::info!(%run, %sync, version = found.version, "a run was submitted");
         let tick = Event::Tick {
             now_ms: u64::try_from(chrono::Utc::now().timestamp_millis()).unwrap_or(0),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use syncline_connect::{GenerationState, JobState, Nulls, Operation, Query, ResultKind, Source, Target};
 use syncline_domain::ErrorCode;
 use syncline_domain::plan::FieldRole;
-use syncline_runtime::{Outcome, StageError};
+use syncline_runtime::{Outcome, StageError, failpoint};
 
 use crate::context::{Context, POLL_MAX, POLL_MIN, id_column};
 use crate::journal;
@@ -135,6 +135,7 @@ pub async fn delete(context: &Context, ids: &[String]) -> Result<Vec<String>, St
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(POLL_MAX);
     }
+    failpoint::pass(&failpoint::LOADER_DELETIONS_SENT).await?;
     let mut gone = Vec::new();
     for kind in [ResultKind::Successful, ResultKind::Failed] {
         let mut results = target.results(&job, kind, &columns, &context.digester).await?;

@@ -8,7 +8,7 @@ use syncline_bus::{Audience, Delivery, GroupLimits, Handled, RunOnce};
 use syncline_connect::target::Refusal;
 use syncline_domain::run::Step;
 use syncline_domain::{BatchName, ErrorCode};
-use syncline_runtime::{Outcome, StageError};
+use syncline_runtime::{Outcome, StageError, failpoint};
 
 use crate::claims::{Arrival, Opened, arrive};
 use crate::context::Context;
@@ -66,6 +66,7 @@ pub async fn run(context: &Context) -> Result<Outcome, StageError> {
         if is_complete(context).await? {
             bus.forget_batches("loader", Audience::Clean, context.work.run(), context.name())
                 .await?;
+            failpoint::pass(&failpoint::LOADER_CONSUMER_FORGOTTEN).await?;
             let with_errors = store::outcomes::any(&context.platform.db, context.run_number, context.link).await?;
             return Ok(Outcome::Done {
                 with_errors: with_errors || !balanced(context).await?,
@@ -333,6 +334,7 @@ impl Pass1<'_> {
             store::batches::claim_done(&mut tx, &opened.name, i64::try_from(opened.note.dead).unwrap_or(0)).await?;
         }
         tx.commit().await?;
+        failpoint::pass(&failpoint::LOADER_CLAIMS_CLOSED).await?;
         Ok(())
     }
 }
