@@ -8,9 +8,12 @@
 //! Start at [`org::Org::start`]; requests enter in `web::http`, rows are written in `store::rules`.
 #![recursion_limit = "256"]
 
+pub mod allocation;
 pub mod auth;
 pub mod bulk1;
 pub mod bulk2;
+pub mod clock;
+pub mod limits;
 pub mod org;
 pub mod pubsub;
 pub mod rest;

@@ -5,7 +5,7 @@ mod flags;
 use std::io::Write;
 use std::path::PathBuf;
 
-use crate::flags::LoginArgs;
+use crate::flags::{LimitArgs, LoginArgs};
 use anyhow::Context;
 use clap::{Parser, ValueEnum};
 use syncline_salesforce_simulator::pubsub::config::PubSubArgs;
@@ -81,6 +81,8 @@ struct Args {
     daily_requests: u64,
     #[arg(long, default_value_t = 100_000)]
     storage_mb: u64,
+    #[command(flatten)]
+    limits: LimitArgs,
     /// `Object.Field=A|B|C`: another value set; append `!` to restrict it.
     #[arg(long = "picklist")]
     picklists: Vec<String>,
@@ -207,6 +209,8 @@ fn config(args: &Args) -> anyhow::Result<OrgConfig> {
         token_ttl_secs: args.token_ttl_secs,
         daily_requests_max: args.daily_requests,
         storage_mb: args.storage_mb,
+        limits: args.limits.config(),
+        upload_bytes_max: args.limits.upload_bytes_max(),
         rows: args.rows.clone(),
         scale: args.scale,
         seed: args.seed,

@@ -11,8 +11,12 @@ use tokio::sync::{Semaphore, oneshot};
 use crate::auth::config::LoginConfig;
 use crate::auth::sessions::{Auth, AuthConfig};
 use crate::bulk1;
+use crate::bulk2;
 use crate::bulk2::ingest::IngestJob;
+use crate::bulk2::paging::Paging;
 use crate::bulk2::query::QueryJob;
+use crate::clock::Clock;
+use crate::limits::{LimitConfig, Limits};
 use crate::pubsub::bus::BusError;
 use crate::pubsub::{self, PubSub, PubSubConfig};
 use crate::rest::cursor::Cursors;
@@ -76,6 +80,9 @@ pub struct OrgConfig {
     pub token_ttl_secs: u64,
     pub daily_requests_max: u64,
     pub storage_mb: u64,
+    pub limits: LimitConfig,
+    /// Bytes of one Bulk API 2.0 upload.
+    pub upload_bytes_max: usize,
     /// Directory of CSV files named after objects.
     pub rows: Option<PathBuf>,
     /// At least this many generated records.
@@ -126,6 +133,8 @@ impl Default for OrgConfig {
             token_ttl_secs: 7200,
             daily_requests_max: 1_000_000,
             storage_mb: 100_000,
+            limits: LimitConfig::default(),
+            upload_bytes_max: bulk2::ingest::UPLOAD_BYTES_MAX,
             rows: None,
             scale: None,
             seed: 1,
@@ -165,10 +174,13 @@ pub struct OrgState {
     pub requests_max: AtomicU64,
     pub storage_mb: AtomicU64,
     pub started: DateTime<Utc>,
+    pub clock: Clock,
+    pub limits: Limits,
     pub url: OnceLock<String>,
     query_jobs: Mutex<HashMap<Id, Arc<QueryJob>>>,
     ingest_jobs: Mutex<HashMap<Id, Arc<IngestJob>>>,
     pub bulk1: bulk1::Jobs,
+    pub bulk_paging: Paging,
     pub cursors: Cursors,
     serial: AtomicU64,
     pub stopping: AtomicBool,
@@ -233,7 +245,7 @@ impl OrgState {
         setup.prepare(&mut db);
         *self.setup.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(setup);
         // Metadata has a date of whole seconds; two changes within one must still differ.
-        let now = Utc::now().timestamp();
+        let now = self.clock.now().timestamp();
         let _ = self
             .metadata_at
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |at| Some(now.max(at + 1)));
@@ -260,7 +272,7 @@ impl OrgState {
 
     /// Who writes now, under which settings.
     pub fn write_context(&self) -> WriteContext {
-        let now = Utc::now().timestamp();
+        let now = self.clock.now().timestamp();
         let late = self.late();
         let now = self.committed_at.fetch_max(now, Ordering::SeqCst).max(now);
         WriteContext {
@@ -338,6 +350,7 @@ impl Org {
             },
             org_id.text(),
             user_id.text(),
+            db.clock.clone(),
         );
         let bus = match &config.pubsub {
             Some(settings) => {
@@ -346,8 +359,11 @@ impl Org {
             }
             None => None,
         };
+        let clock = db.clock.clone();
         let state = Arc::new(OrgState {
             schema,
+            clock,
+            limits: Limits::new(config.limits),
             records: SharedDb::new(db),
             recent: Recent::default(),
             auth,
@@ -362,6 +378,7 @@ impl Org {
             query_jobs: Mutex::default(),
             ingest_jobs: Mutex::default(),
             bulk1: bulk1::Jobs::default(),
+            bulk_paging: Paging::new(config.bulk_page_rows),
             cursors: Cursors::new(config.query_page_rows),
             serial: AtomicU64::new(500_000),
             stopping: AtomicBool::new(false),

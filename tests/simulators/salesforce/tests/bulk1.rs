@@ -319,3 +319,34 @@ fn an_aborted_job_leaves_waiting_batches_undone() {
     assert_eq!(xml(&send(&org, "GET", &path, XML, "")).value("state"), Some("NotProcessed"));
     assert_eq!(org.count("Account"), 0);
 }
+
+#[test]
+fn a_closed_job_has_exactly_the_batches_that_were_accepted() {
+    let org = org(OrgConfig::default());
+    let rows: Vec<Value> = (0..400).map(|i| json!({"Name": i.to_string()})).collect();
+    let body = Value::from(rows).to_string();
+    let close = r#"{"state": "Closed"}"#;
+    let (mut before, mut after) = (0, 0);
+    for _ in 0..15 {
+        let made = json!({"operation": "insert", "object": "Account", "contentType": "JSON"});
+        let job = send(&org, "POST", "job", JSON, &made.to_string()).json();
+        let job = format!("job/{}", job["id"].as_str().unwrap());
+        let (accepted, closed) = std::thread::scope(|scope| {
+            let add = || send(&org, "POST", &format!("{job}/batch"), JSON, &body).status == 201;
+            let adders: Vec<_> = (0..4).map(|_| scope.spawn(add)).collect();
+            let closed = send(&org, "POST", &job, JSON, close).json();
+            let accepted = adders.into_iter().map(|t| usize::from(t.join().unwrap())).sum::<usize>();
+            (accepted, closed)
+        });
+        assert_eq!(closed["state"], "Closed");
+        assert_eq!(
+            closed["numberBatchesTotal"], accepted,
+            "what the closing answer counts stays all there is"
+        );
+        let total = send(&org, "GET", &job, JSON, "").json();
+        assert_eq!(total["numberBatchesTotal"], accepted);
+        before += accepted;
+        after += 4 - accepted;
+    }
+    assert_eq!(before + after, 60);
+}

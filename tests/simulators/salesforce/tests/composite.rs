@@ -337,3 +337,70 @@ fn malformed_trees_are_refused_before_anything_is_written() {
     assert_eq!(refused(vec![deep]), (400, "LIMIT_EXCEEDED".into()));
     assert_eq!(org.count("Account"), 0);
 }
+
+#[test]
+fn setup_and_data_do_not_mix_in_one_transaction() {
+    let org = org(OrgConfig::default());
+    let parts = || {
+        vec![
+            part("POST", "sobjects/Account", "a", json!({"Name": "A"})),
+            part("POST", "sobjects/Group", "g", json!({"Name": "G", "Type": "Regular"})),
+        ]
+    };
+    let groups = org.count("Group");
+    let answers = composite(&org, true, parts());
+    assert_eq!(statuses(&answers), [400, 400]);
+    assert_eq!(answers[0]["body"][0]["message"], HALTED);
+    let refusal = &answers[1]["body"][0];
+    assert_eq!(refusal["errorCode"], "MIXED_DML_OPERATION");
+    assert!(refusal["message"].as_str().unwrap().ends_with("Group, original object: Account"));
+    let graph = json!({"graphs": [{"graphId": "1", "compositeRequest": parts()}]});
+    let graph = send(&org, "POST", &v65("composite/graph"), graph).json();
+    assert_eq!(graph["graphs"][0]["isSuccessful"], false);
+    assert_eq!(
+        graph["graphs"][0]["graphResponse"]["compositeResponse"][1]["body"][0]["errorCode"],
+        "MIXED_DML_OPERATION"
+    );
+    assert_eq!((org.count("Account"), org.count("Group")), (0, groups));
+    // Each for itself, they are transactions of their own.
+    let answers = composite(&org, false, parts());
+    assert_eq!(statuses(&answers), [201, 201]);
+    // So are deletions, and a user's harmless fields mix with anything.
+    let (account, group) = (
+        answers[0]["body"]["id"].as_str().unwrap(),
+        answers[1]["body"]["id"].as_str().unwrap(),
+    );
+    let user = format!("sobjects/User/{}", org.user_id);
+    let answers = composite(
+        &org,
+        true,
+        vec![
+            part("PATCH", &user, "u", json!({"Phone": "1"})),
+            part("DELETE", &format!("sobjects/Account/{account}"), "d", Value::Null),
+            part("DELETE", &format!("sobjects/Group/{group}"), "e", Value::Null),
+        ],
+    );
+    assert_eq!(statuses(&answers), [400, 400, 400]);
+    assert_eq!(answers[2]["body"][0]["errorCode"], "MIXED_DML_OPERATION");
+    let answers = composite(
+        &org,
+        true,
+        vec![
+            part("PATCH", &user, "u", json!({"Phone": "1"})),
+            part("DELETE", &format!("sobjects/Account/{account}"), "d", Value::Null),
+            part("PATCH", &user, "v", json!({"Phone": "2"})),
+        ],
+    );
+    assert_eq!(statuses(&answers), [204, 204, 204]);
+    // A collection inside is part of the transaction.
+    let records = json!({"records": [{"attributes": {"type": "Group"}, "Name": "H", "Type": "Regular"}]});
+    let answers = composite(
+        &org,
+        true,
+        vec![
+            part("POST", "sobjects/Account", "a", json!({"Name": "A"})),
+            part("POST", "composite/sobjects", "c", records),
+        ],
+    );
+    assert_eq!(answers[1]["body"][0]["errors"][0]["statusCode"], "MIXED_DML_OPERATION");
+}

@@ -243,3 +243,49 @@ fn files_fill_the_file_storage_and_not_the_data_storage() {
     assert_eq!((reply.status, reply.code()), (400, "STORAGE_LIMIT_EXCEEDED".into()));
     assert_eq!(org.count("ContentDocument"), 1);
 }
+
+/// A collection request: the records, then parts of bytes by name.
+fn collection(org: &RunningOrg, records: &Value, parts: &[(&str, &str, &[u8])]) -> Reply {
+    let body = json!({"allOrNone": false, "records": records});
+    let mut out =
+        format!("--b\r\nContent-Disposition: form-data; name=\"collection\"\r\nContent-Type: application/json\r\n\r\n{body}").into_bytes();
+    for (name, file, bytes) in parts {
+        let head = format!(
+            "\r\n--b\r\nContent-Disposition: form-data; name=\"{name}\"; filename=\"{file}\"\r\nContent-Type: application/octet-stream\r\n\r\n"
+        );
+        out.extend_from_slice(head.as_bytes());
+        out.extend_from_slice(bytes);
+    }
+    out.extend_from_slice(b"\r\n--b--\r\n");
+    let auth = format!("Bearer {}", org.token);
+    let headers = [
+        ("authorization", auth.as_str()),
+        ("content-type", "multipart/form-data; boundary=b"),
+    ];
+    try_send(org, "POST", &v65("composite/sobjects"), &headers, &out).unwrap()
+}
+
+#[test]
+fn records_of_one_collection_find_their_bytes_by_name() {
+    let org = org(OrgConfig::default());
+    let account = created(&org, "Account", json!({"Name": "A"}));
+    let attributes = |kind: &str, part: &str, field: &str| json!({"type": kind, "binaryPartName": part, "binaryPartNameAlias": field});
+    let records = json!([
+        {"attributes": attributes("ContentVersion", "one", "VersionData"), "Title": "T"},
+        {"attributes": {"type": "Account"}, "Name": "B"},
+        {"attributes": attributes("Attachment", "two", "Body"), "Name": "a.bin", "ParentId": account},
+    ]);
+    let reply = collection(&org, &records, &[("two", "y", b"\x01\r\n--c"), ("one", "x.txt", b"\x00first")]);
+    let results = reply.json();
+    assert_eq!(reply.status, 200);
+    assert!(results.as_array().unwrap().iter().all(|r| r["success"] == true), "{results}");
+    let id = |at: usize| results[at]["id"].as_str().unwrap().to_owned();
+    let bytes = |tail: String| get(&org, &v65(&format!("sobjects/{tail}"))).body;
+    assert_eq!(bytes(format!("ContentVersion/{}/VersionData", id(0))), b"\x00first");
+    assert_eq!(row(&org, "ContentVersion", &id(0))["PathOnClient"], "x.txt");
+    assert_eq!(bytes(format!("Attachment/{}/Body", id(2))), b"\x01\r\n--c");
+    let missing = collection(&org, &records, &[("one", "x", b"1")]);
+    assert_eq!((missing.status, missing.code().as_str()), (400, "INVALID_MULTIPART_REQUEST"));
+    let nameless = json!([{"attributes": {"type": "ContentVersion", "binaryPartName": "one"}}]);
+    assert_eq!(collection(&org, &nameless, &[("one", "x", b"1")]).status, 400);
+}

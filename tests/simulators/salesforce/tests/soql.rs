@@ -432,15 +432,26 @@ fn another_user_may_not_go_on_with_a_locator() {
         .as_str()
         .unwrap()
         .to_owned();
-    let tail = next.rsplit('/').next().unwrap();
-    let users = soql(&org, "SELECT Id FROM User ORDER BY Id DESC LIMIT 1").json();
-    let other = users["records"][0]["Id"].as_str().unwrap().as_bytes().to_vec();
-    let other = syncline_salesforce_simulator::store::id::Id::parse(&other).unwrap();
-    assert_ne!(other, org.state.user_id);
-    let refused = org.state.cursors.find(tail, other).err().unwrap();
-    assert_eq!(refused.code, "INVALID_QUERY_LOCATOR");
-    assert!(refused.message.contains("UNAUTHORIZED_USER_FOR_CURSOR"));
-    assert!(org.state.cursors.find(tail, org.state.user_id).is_ok());
+    let user = soql(&org, "SELECT Username FROM User WHERE IsActive = true ORDER BY Id DESC LIMIT 1").json();
+    let user = user["records"][0]["Username"].as_str().unwrap().to_owned();
+    assert_ne!(user, org.username);
+    let login = &org.state.config.login;
+    let secret = format!("{}{}", login.password, login.security_token);
+    let pairs = [
+        ("grant_type", "password"),
+        ("client_id", org.client_id.as_str()),
+        ("client_secret", org.client_secret.as_str()),
+        ("username", user.as_str()),
+        ("password", secret.as_str()),
+    ];
+    let form = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
+    let kind = ("content-type", "application/x-www-form-urlencoded");
+    let session = try_send(&org, "POST", "/services/oauth2/token", &[kind], form.as_bytes()).unwrap();
+    let auth = format!("Bearer {}", session.json()["access_token"].as_str().unwrap());
+    let refused = try_send(&org, "GET", &next, &[("authorization", auth.as_str())], b"").unwrap();
+    assert_eq!((refused.status, refused.code().as_str()), (400, "INVALID_QUERY_LOCATOR"));
+    assert!(refused.text().contains("UNAUTHORIZED_USER_FOR_CURSOR"));
+    assert_eq!(get(&org, &next).status, 200);
 }
 
 #[test]

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use chrono::Utc;
 use http::header;
 use ring::digest::SHA256_OUTPUT_LEN;
 
@@ -71,7 +70,7 @@ pub fn handle(call: &Call) -> Response {
         redirect_uri: redirect.to_owned(),
         challenge: text("code_challenge").map(str::to_owned),
         nonce: text("nonce").map(str::to_owned),
-        issued: Utc::now().timestamp_millis(),
+        issued: call.org.clock.now_ms(),
         is_used: false,
     });
     let mut reply = back(redirect, &[("code", &code)], text("state"));
@@ -116,6 +115,7 @@ fn approver(call: &Call, asked: &HashMap<String, String>) -> Approver {
         // People sign in without the token that programs append.
         let secret = format!("{}{}", text("password"), call.org.config.login.security_token);
         return match users::login(&call.org, text("username"), &secret) {
+            Login::User(user) if call.org.auth.count_login(&user.text()).is_err() => Approver::Refused("Login rate exceeded."),
             Login::User(user) => Approver::SignedIn(user.text()),
             Login::WrongPassword => Approver::Refused("Please check your username and password."),
             Login::Inactive => Approver::Refused("Your account is inactive."),

@@ -19,6 +19,8 @@ pub struct LoginConfig {
     pub public_client: bool,
     /// Sessions end when unused for so long, instead of after a fixed time.
     pub session_idle_secs: Option<u64>,
+    /// Logins a user may have in an hour.
+    pub logins_per_hour: u64,
     /// The user may use the API.
     pub api_enabled: bool,
 }
@@ -34,6 +36,7 @@ impl Default for LoginConfig {
             auto_approve: false,
             public_client: false,
             session_idle_secs: None,
+            logins_per_hour: 3600,
             api_enabled: true,
         }
     }

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use chrono::Utc;
 use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 
@@ -56,7 +55,7 @@ impl Auth {
         // Codes in the field end in signs that URLs must escape, which clients forget.
         let text = format!("aPrx{}==", Self::random(40));
         let mut codes = self.codes();
-        let now = Utc::now().timestamp_millis();
+        let now = self.clock.now_ms();
         codes.retain(|_, c| now < c.issued + CODE_MILLIS);
         codes.insert(text.clone(), code);
         text
@@ -92,13 +91,14 @@ impl Auth {
             let code = codes
                 .get_mut(sent)
                 .ok_or(OauthError("invalid_grant", "invalid authorization code"))?;
-            if code.is_used || Utc::now().timestamp_millis() >= code.issued + CODE_MILLIS {
+            if code.is_used || self.clock.now_ms() >= code.issued + CODE_MILLIS {
                 return Err(OauthError("invalid_grant", "expired authorization code"));
             }
             if form.get("redirect_uri") != Some(&code.redirect_uri) {
                 return Err(OauthError("redirect_uri_mismatch", "redirect_uri must match configuration"));
             }
             check_verifier(code.challenge.as_deref(), form.get("code_verifier").map(String::as_str))?;
+            self.count_login(&code.user)?;
             code.is_used = true;
             code.clone()
         };
@@ -117,7 +117,7 @@ impl Auth {
         if !code.scope.split(' ').any(|s| s == "openid") {
             return None;
         }
-        let now = Utc::now().timestamp();
+        let now = self.clock.now_ms() / 1000;
         let mut claims = json!({"iss": host, "sub": format!("{host}/id/{}/{}", self.org, code.user),
             "aud": self.config.client_id, "iat": now, "exp": now + 120});
         if let Some(nonce) = &code.nonce {
@@ -136,7 +136,7 @@ impl Auth {
             token: token.clone(),
             user: user.to_owned(),
             scope: scope.to_owned(),
-            issued: Utc::now().timestamp_millis(),
+            issued: self.clock.now_ms(),
         });
         drop(approvals);
         let surplus = (oldest.len() + 1).saturating_sub(APPROVALS_PER_USER);
@@ -156,6 +156,7 @@ impl Auth {
             .iter_mut()
             .find(|a| a.token == *sent)
             .ok_or(OauthError("invalid_grant", "expired access/refresh token"))?;
+        self.count_login(&approval.user)?;
         if self.config.rotate_refresh {
             approval.token = format!("5Aep861{}", Self::random(40));
         }

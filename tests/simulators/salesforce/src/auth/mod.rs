@@ -4,6 +4,7 @@ pub mod authorize;
 pub mod caller;
 pub mod config;
 pub mod grants;
+pub mod identity;
 pub mod jwt;
 pub mod oauth;
 pub mod sessions;

@@ -1,4 +1,4 @@
-//! OAuth endpoints, the version list, user info and the identity URL.
+//! OAuth endpoints and the version list.
 
 use std::collections::HashMap;
 
@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 
 use crate::auth::sessions::OauthError;
 use crate::auth::users::{self, Login, User};
-use crate::auth::{authorize, jwt};
+use crate::auth::{authorize, identity, jwt};
 use crate::store::id::Id;
-use crate::web::http::{Call, ok};
+use crate::web::http::Call;
 use crate::web::reply::{ApiError, empty, json_reply, raw_reply};
 use crate::web::xml;
 
@@ -65,14 +65,7 @@ pub fn handle(call: &Call) -> Response {
                 Err(error) => answer(Err(error)),
             }
         }
-        (_, ["services", "oauth2", "userinfo"]) => {
-            let header = call.headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
-            let token = header.and_then(|h| h.split_once(' ')).map(|(_, t)| t).unwrap_or_default();
-            if !call.org.auth.is_valid(token) {
-                return raw_reply(403, "text/html;charset=UTF-8", "Bad_OAuth_Token");
-            }
-            json_reply(200, &userinfo(call))
-        }
+        (_, ["services", "oauth2", "userinfo"]) => identity::user_info(call),
         (&Method::GET, [".well-known", "openid-configuration"]) => json_reply(200, &discovery(call, host)),
         _ => ApiError::not_found().reply(),
     }
@@ -101,7 +94,10 @@ fn token(call: &Call, host: &str) -> Result<Value, OauthError> {
     call.org.auth.client(&form)?;
     let given = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
     match users::login(&call.org, given("username"), given("password")) {
-        Login::User(user) => Ok(call.org.auth.issue_for(&user.text(), host)),
+        Login::User(user) => {
+            call.org.auth.count_login(&user.text())?;
+            Ok(call.org.auth.issue_for(&user.text(), host))
+        }
         Login::WrongPassword => Err(OauthError("invalid_grant", "authentication failure - Invalid Password")),
         Login::Inactive => Err(OauthError("invalid_grant", "inactive user")),
     }
@@ -158,49 +154,4 @@ fn formatted(call: &Call, result: Result<Value, OauthError>) -> Response {
         }
         _ => json_reply(status, &body),
     }
-}
-
-fn user_cell(call: &Call, name: &str) -> String {
-    let db = call.org.db();
-    let found = db.locate(&call.org.user_id).and_then(|(object, index)| {
-        let field = db.schema.objects[object].field(name)?;
-        let value = db.tables[object].row(index).get(field)?;
-        Some(String::from_utf8_lossy(value).into_owned())
-    });
-    found.unwrap_or_default()
-}
-
-fn urls(host: &str) -> Value {
-    let at = |tail: &str| format!("{host}/services/data/v{{version}}/{tail}");
-    json!({"rest": at(""), "sobjects": at("sobjects/"), "query": at("query/"), "search": at("search/"),
-        "recent": at("recent/"), "tooling_rest": at("tooling/"), "metadata": format!("{host}/services/Soap/m/{{version}}"),
-        "enterprise": format!("{host}/services/Soap/c/{{version}}"), "partner": format!("{host}/services/Soap/u/{{version}}"),
-        "custom_domain": host})
-}
-
-fn userinfo(call: &Call) -> Value {
-    let org = &call.org;
-    let host = call.caller.base.as_str();
-    json!({"sub": format!("{host}/id/{}/{}", org.org_id, org.user_id), "user_id": org.user_id.text(),
-        "organization_id": org.org_id.text(), "preferred_username": user_cell(call, "Username"),
-        "nickname": user_cell(call, "CommunityNickname"), "name": user_cell(call, "Name"),
-        "email": user_cell(call, "Email"), "email_verified": true, "given_name": user_cell(call, "FirstName"),
-        "family_name": user_cell(call, "LastName"), "zoneinfo": user_cell(call, "TimeZoneSidKey"),
-        "urls": urls(host), "active": true, "user_type": "STANDARD", "language": "en_US", "locale": "en_US",
-        "utcOffset": 0, "updated_at": org.started.to_rfc3339()})
-}
-
-/// `GET /id/{org}/{user}`
-pub fn identity(call: &Call) -> Result<Response, ApiError> {
-    let org = &call.org;
-    let host = call.caller.base.as_str();
-    ok(
-        json!({"id": format!("{host}/id/{}/{}", org.org_id, org.user_id), "asserted_user": true,
-        "user_id": org.user_id.text(), "organization_id": org.org_id.text(), "username": user_cell(call, "Username"),
-        "nick_name": user_cell(call, "CommunityNickname"), "display_name": user_cell(call, "Name"),
-        "email": user_cell(call, "Email"), "email_verified": true, "first_name": user_cell(call, "FirstName"),
-        "last_name": user_cell(call, "LastName"), "timezone": user_cell(call, "TimeZoneSidKey"), "urls": urls(host),
-        "active": true, "user_type": "STANDARD", "language": "en_US", "locale": "en_US", "utcOffset": 0,
-        "last_modified_date": org.started.to_rfc3339(), "is_app_installed": true}),
-    )
 }

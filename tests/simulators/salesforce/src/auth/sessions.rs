@@ -5,14 +5,15 @@ use std::sync::Mutex;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use chrono::Utc;
 use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::{Value, json};
 
+use crate::allocation::{Allocation, HOUR_MINUTES};
 use crate::auth::config::LoginConfig;
 use crate::auth::grants::Code;
 use crate::auth::jwt;
+use crate::clock::Clock;
 
 /// What the org was told about its connected app.
 #[derive(Clone)]
@@ -55,6 +56,9 @@ pub struct Auth {
     sessions: Mutex<HashMap<String, Session>>,
     approvals: Mutex<Vec<Approval>>,
     codes: Mutex<HashMap<String, Code>>,
+    pub(super) clock: Clock,
+    /// Logins of the last hour, by user.
+    logins: Mutex<HashMap<String, Allocation>>,
 }
 
 /// What programs get that no user asked for.
@@ -64,8 +68,8 @@ const PROGRAM_SCOPE: &str = "api refresh_token";
 pub struct OauthError(pub &'static str, pub &'static str);
 
 impl Auth {
-    pub fn new(config: AuthConfig, org: String, user: String) -> Self {
-        let issued = Utc::now().timestamp_millis();
+    pub fn new(config: AuthConfig, org: String, user: String, clock: Clock) -> Self {
+        let issued = clock.now_ms();
         let sessions = config
             .static_tokens
             .iter()
@@ -92,6 +96,8 @@ impl Auth {
         Self {
             approvals: Mutex::new(vec![approval]),
             codes: Mutex::default(),
+            clock,
+            logins: Mutex::default(),
             sessions: Mutex::new(sessions),
             org,
             user,
@@ -113,7 +119,7 @@ impl Auth {
 
     /// Whether a bearer token is a live session; being asked keeps it alive when the time-out slides.
     pub fn is_valid(&self, token: &str) -> bool {
-        let now = Utc::now().timestamp_millis();
+        let now = self.clock.now_ms();
         let mut sessions = self.sessions();
         let Some(session) = sessions.get_mut(token).filter(|s| s.expires.is_none_or(|e| now < e)) else {
             return false;
@@ -153,9 +159,21 @@ impl Auth {
         token
     }
 
+    /// Counts a login, unless the user has had the hour's already.
+    pub fn count_login(&self, user: &str) -> Result<(), OauthError> {
+        let mut logins = self.logins.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let of_user = logins
+            .entry(user.to_owned())
+            .or_insert_with(|| Allocation::new(self.config.login.logins_per_hour, HOUR_MINUTES));
+        match of_user.take(self.clock.now_ms(), 1) {
+            0 => Err(OauthError("rate_limit_exceeded", "login rate exceeded")),
+            _ => Ok(()),
+        }
+    }
+
     /// A session for a user who has proved who they are; its token.
     pub fn open_session(&self, user: &str) -> String {
-        self.open(user, PROGRAM_SCOPE, Utc::now().timestamp_millis(), None)
+        self.open(user, PROGRAM_SCOPE, self.clock.now_ms(), None)
     }
 
     /// Whose live session a token is: a user id.
@@ -176,7 +194,7 @@ impl Auth {
 
     /// A token answer for what a user approved.
     pub(super) fn issue_scoped(&self, user: &str, scope: &str, host: &str, refresh: Option<String>) -> Value {
-        let issued = Utc::now().timestamp_millis();
+        let issued = self.clock.now_ms();
         let token = self.open(user, scope, issued, refresh);
         let id = format!("{host}/id/{}/{user}", self.org);
         let key = hmac::Key::new(hmac::HMAC_SHA256, self.config.client_secret.as_bytes());
@@ -201,6 +219,7 @@ impl Auth {
         match form.get("grant_type").map(String::as_str) {
             Some("client_credentials") => {
                 self.client(form)?;
+                self.count_login(&self.user)?;
                 Ok(self.issue(host))
             }
             Some("authorization_code") => self.grant_code(form, host),
@@ -211,6 +230,7 @@ impl Auth {
                 if claims["sub"] != self.config.username.as_str() {
                     return Err(OauthError("invalid_grant", "user hasn't approved this consumer"));
                 }
+                self.count_login(&self.user)?;
                 let mut out = self.issue(host);
                 if let Some(map) = out.as_object_mut() {
                     map.remove("signature");
@@ -262,7 +282,7 @@ impl Auth {
         {
             return Err(OauthError("unsupported_token_type", "token type not supported"));
         }
-        let now = Utc::now().timestamp_millis();
+        let now = self.clock.now_ms();
         let sessions = self.sessions();
         // The hint only says where to look first, so a wrong one finds the token all the same.
         let session = sessions.get(token).filter(|s| s.expires.is_none_or(|e| now < e));

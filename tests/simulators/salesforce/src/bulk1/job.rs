@@ -6,12 +6,16 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::ingest::{self, BATCH_ROWS_MAX};
 use super::query::{self, Found};
 use super::wire::{Fields, Refusal};
+use crate::bulk2::hold::Hold;
 use crate::bulk2::ingest::{IngestJob, Operation, State, start};
+use crate::bulk2::list::Listed;
+use crate::bulk2::paging::{self, Readable};
+use crate::bulk2::query::version_number;
 use crate::bulk2::rows::first_line;
 use crate::org::OrgState;
 use crate::pubsub::origin;
@@ -198,7 +202,7 @@ impl Job {
             assignment_rule: given.text("assignmentRuleId").map(str::to_owned),
             content,
             concurrency,
-            created: Utc::now(),
+            created: call.org.clock.now(),
             progress: Mutex::default(),
         })
     }
@@ -235,10 +239,7 @@ impl Job {
 
     /// Takes a batch and starts it.
     pub(super) fn add(&self, call: &Call) -> Result<Arc<Batch>, Refusal> {
-        if !self.is_open() {
-            let message = format!("Batches can't be added to a job that is {}", self.progress().state.name());
-            return Err(Refusal::new("InvalidJobState", message));
-        }
+        self.check_open(&self.progress())?;
         let sent = media_type(&call.headers);
         let fits = match self.content {
             // A statement is a text, whatever the form of its result.
@@ -258,18 +259,51 @@ impl Job {
         let batch = Arc::new(Batch {
             id,
             request: call.body.clone(),
-            created: Utc::now(),
+            created: call.org.clock.now(),
             born: Instant::now(),
             aborted: AtomicBool::new(false),
             work,
         });
-        self.progress().batches.push(Arc::clone(&batch));
+        // Meanwhile somebody may have closed the job: whoever comes first decides, and a closed job gets no more.
+        let mut progress = self.progress();
+        self.check_open(&progress)?;
+        if call.org.limits.bulk_batches.take(call.org.clock.now_ms(), 1) == 0 {
+            return Err(Refusal::new("ExceededQuota", "ApiBatchItems Limit exceeded."));
+        }
+        progress.batches.push(Arc::clone(&batch));
+        drop(progress);
         if let Work::Rows(rows) = &batch.work
             && rows.progress().state != State::Failed
         {
             start(&call.org, rows);
         }
         Ok(batch)
+    }
+
+    fn check_open(&self, progress: &Progress) -> Result<(), Refusal> {
+        if progress.state == JobState::Open {
+            return Ok(());
+        }
+        let message = format!("Batches can't be added to a job that is {}", progress.state.name());
+        Err(Refusal::new("InvalidJobState", message))
+    }
+
+    /// Whether the job is kept no longer.
+    pub(super) fn is_past(&self, now: DateTime<Utc>) -> bool {
+        paging::is_past(self.created, now)
+    }
+
+    /// The job as Bulk API 2.0 lists it, and whether it is a query.
+    pub(super) fn listed(&self, org: &OrgState) -> (bool, Listed) {
+        let mut info: Map<String, Value> = self.info(org).into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
+        info.insert("jobType".into(), "Classic".into());
+        info.insert("apiVersion".into(), version_number(&self.version));
+        let listed = Listed {
+            id: self.id,
+            info: info.into(),
+            is_chunked: false,
+        };
+        (self.write.is_none(), listed)
     }
 
     fn rows(&self, call: &Call, id: Id, operation: Operation) -> Result<Arc<IngestJob>, Refusal> {
@@ -295,11 +329,14 @@ impl Job {
             delimiter: b',',
             delimiter_name: "COMMA".into(),
             crlf: first_line(&upload).1 == Some(true),
-            created: Utc::now(),
+            created: call.org.clock.now(),
             aborting: AtomicBool::new(false),
             processed: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             retries: AtomicU64::new(0),
+            counts_batches: false,
+            hold: Hold::default(),
+            readable: Readable::new(None),
             progress: Mutex::default(),
         };
         let mut progress = rows.progress();
@@ -374,6 +411,13 @@ struct Figures {
 }
 
 impl Batch {
+    /// Somebody looks at the batch's state.
+    pub(super) fn looked(&self) {
+        if let Work::Rows(rows) = &self.work {
+            rows.hold.looked();
+        }
+    }
+
     fn abort(&self, org: &OrgState) {
         if ["Queued", "InProgress"].contains(&self.state(org)) {
             self.aborted.store(true, Ordering::SeqCst);

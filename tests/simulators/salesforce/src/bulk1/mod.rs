@@ -11,9 +11,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use axum::response::Response;
 use http::{HeaderValue, Method, header};
 
+use self::job::Work;
 pub use self::job::{Batch, Content, Job};
-use self::job::{JobState, Work};
 use self::wire::{Refusal, batches, document};
+use crate::bulk2::list::Listed;
+use crate::org::OrgState;
 use crate::store::id::Id;
 use crate::web::http::{Call, admit};
 use crate::web::negotiate::media_type;
@@ -32,9 +34,21 @@ impl Jobs {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Batches of all jobs, which the daily allocation counts.
-    pub fn batches(&self) -> usize {
-        self.lock().values().map(|job| job.progress().batches.len()).sum()
+    /// The jobs that query, or those that write, as Bulk API 2.0 lists them.
+    pub fn listed(&self, org: &OrgState, queries: bool) -> Vec<Listed> {
+        let jobs: Vec<Arc<Job>> = self.lock().values().cloned().collect();
+        let all = jobs.iter().map(|job| job.listed(org));
+        all.filter(|(is_query, _)| *is_query == queries).map(|(_, job)| job).collect()
+    }
+
+    /// Lets held batches go on.
+    pub fn release(&self) {
+        let jobs: Vec<Arc<Job>> = self.lock().values().cloned().collect();
+        for batch in jobs.iter().flat_map(|job| job.batches()) {
+            if let Work::Rows(rows) = &batch.work {
+                rows.hold.release();
+            }
+        }
     }
 }
 
@@ -119,6 +133,7 @@ fn route(call: &Call) -> Result<Response, Refusal> {
 fn batch_part(call: &Call, job: &Job, batch: &Batch, tail: &[&str]) -> Result<Response, Refusal> {
     let json = in_json(call, job);
     if tail.is_empty() {
+        batch.looked();
         return Ok(document(200, json, "batchInfo", &batch.info(job, &call.org)));
     }
     if tail == ["request"] {
@@ -150,7 +165,13 @@ fn show(call: &Call, status: u16, job: &Job) -> Response {
 fn find(call: &Call, id: &str) -> Result<Arc<Job>, Refusal> {
     let missing = || Refusal::new("InvalidJob", format!("Unable to find job: {id}"));
     let key = Id::parse(id.as_bytes()).map_err(|_| Refusal::new("InvalidJob", format!("Invalid job id: {id}")))?;
-    call.org.bulk1.lock().get(&key).cloned().ok_or_else(missing)
+    let mut jobs = call.org.bulk1.lock();
+    let job = jobs.get(&key).cloned().ok_or_else(missing)?;
+    if job.is_past(call.org.clock.now()) {
+        jobs.remove(&key);
+        return Err(missing());
+    }
+    Ok(job)
 }
 
 impl Job {
@@ -162,9 +183,5 @@ impl Job {
 
     fn batches(&self) -> Vec<Arc<Batch>> {
         self.progress().batches.clone()
-    }
-
-    fn is_open(&self) -> bool {
-        self.progress().state == JobState::Open
     }
 }

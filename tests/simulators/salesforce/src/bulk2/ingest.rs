@@ -1,6 +1,7 @@
 //! Bulk API 2.0 ingest jobs: one upload per job, processed asynchronously in batches, with
 //! result files that echo the input rows byte for byte.
 
+use std::io::Read;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -11,16 +12,24 @@ use chrono::{DateTime, Utc};
 use http::Method;
 use serde_json::{Value, json};
 
+use crate::bulk2::hold::Hold;
+use crate::bulk2::list::{self, Listed};
+use crate::bulk2::paging::{self, Readable};
 use crate::bulk2::query::{dialect, quoted, version_number, wire_time};
 use crate::bulk2::rows;
 use crate::org::OrgState;
 use crate::pubsub::origin;
 use crate::store::id::Id;
+use crate::web::faults::{Direction, JobFaultKind};
 use crate::web::http::{Call, ok};
 use crate::web::reply::{ApiError, PIECE_BYTES, csv_stream, empty};
 
-/// Jobs per list answer.
-const LIST_MAX: usize = 1000;
+/// Largest upload: 150 MB once the server has it in base64 ("Bulk API 2.0 Limits").
+pub const UPLOAD_BYTES_MAX: usize = 157_286_400 / 4 * 3;
+/// Largest content of a job made in one request.
+const CONTENT_CHARS_MAX: usize = 100_000;
+/// How long a job waits for its upload.
+const OPEN_HOURS_MAX: i64 = 24;
 /// Marks an outcome's row as inserted.
 pub(crate) const CREATED: u32 = 1 << 31;
 
@@ -106,12 +115,27 @@ pub struct IngestJob {
     pub(crate) processed: AtomicU64,
     pub(crate) failed: AtomicU64,
     pub(crate) retries: AtomicU64,
+    /// Its batches count as the server cuts them; those of Bulk API 1.0 have been counted as they came.
+    pub(crate) counts_batches: bool,
+    pub(crate) hold: Hold,
+    pub(crate) readable: Readable,
     pub(crate) progress: Mutex<Progress>,
 }
 
 impl IngestJob {
     pub(crate) fn progress(&self) -> MutexGuard<'_, Progress> {
         self.progress.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Whether the job, ended or not, is kept no longer.
+    fn is_past(&self, now: DateTime<Utc>) -> bool {
+        let mut progress = self.progress();
+        if progress.state == State::Open && now - self.created >= chrono::Duration::hours(OPEN_HOURS_MAX) {
+            progress.state = State::Failed;
+            progress.message = Some(format!("Timeout : The job was open for more than {OPEN_HOURS_MAX} hours"));
+            progress.modified = Some(self.created + chrono::Duration::hours(OPEN_HOURS_MAX));
+        }
+        progress.state.is_final() && paging::is_past(progress.modified.unwrap_or(self.created), now)
     }
 
     fn info(&self, org: &OrgState, full: bool) -> Value {
@@ -152,17 +176,18 @@ pub fn handle(call: &Call, rest: &[&str]) -> Result<Response, ApiError> {
     match (&call.method, rest) {
         (&Method::POST, []) => create(call),
         (&Method::GET, []) => list(call),
-        (&Method::GET, [id]) => ok(find(call, id)?.info(&call.org, true)),
+        (&Method::GET, [id]) => {
+            let job = find(call, id)?;
+            job.hold.looked();
+            ok(job.info(&call.org, true))
+        }
         (&Method::PUT, [id, "batches"]) => upload(call, &find(call, id)?),
         (&Method::PATCH, [id]) => change(call, &find(call, id)?),
         (&Method::DELETE, [id]) => {
             let job = find(call, id)?;
             let state = job.progress().state;
             if state == State::Open || state == State::InProgress {
-                return Err(ApiError::bad(
-                    "INVALIDJOBSTATE",
-                    format!("Deleting a job in state {} is not allowed", state.name()),
-                ));
+                return Err(refused("Deleting a job", state));
             }
             job.aborting.store(true, Ordering::SeqCst);
             call.org.ingest_jobs().remove(&job.id);
@@ -175,7 +200,17 @@ pub fn handle(call: &Call, rest: &[&str]) -> Result<Response, ApiError> {
 
 fn find(call: &Call, id: &str) -> Result<Arc<IngestJob>, ApiError> {
     let id = Id::parse(id.as_bytes()).map_err(|_| ApiError::not_found())?;
-    call.org.ingest_jobs().get(&id).cloned().ok_or_else(ApiError::not_found)
+    let mut jobs = call.org.ingest_jobs();
+    let job = jobs.get(&id).cloned().ok_or_else(ApiError::not_found)?;
+    if job.is_past(call.org.clock.now()) {
+        jobs.remove(&id);
+        return Err(ApiError::not_found());
+    }
+    Ok(job)
+}
+
+fn refused(what: &str, state: State) -> ApiError {
+    ApiError::bad("INVALIDJOBSTATE", format!("{what} in state {} is not allowed", state.name()))
 }
 
 fn create(call: &Call) -> Result<Response, ApiError> {
@@ -227,6 +262,11 @@ fn create(call: &Call) -> Result<Response, ApiError> {
         None
     };
     let (delimiter, delimiter_name, crlf) = dialect(&body)?;
+    if content.as_ref().is_some_and(|c| c.len() > CONTENT_CHARS_MAX) {
+        let message = format!("The content of a multipart job exceeds {CONTENT_CHARS_MAX} characters");
+        return Err(ApiError::bad("INVALIDMULTIPART", message));
+    }
+    let vanishes = call.org.faults.job_fault(&meta.name, Direction::Ingest, JobFaultKind::Vanish, 0);
     let job = Arc::new(IngestJob {
         id: call.org.next_serial(*b"750"),
         version: call.version.clone(),
@@ -239,11 +279,14 @@ fn create(call: &Call) -> Result<Response, ApiError> {
         delimiter,
         delimiter_name,
         crlf,
-        created: Utc::now(),
+        created: call.org.clock.now(),
         aborting: AtomicBool::new(false),
         processed: AtomicU64::new(0),
         failed: AtomicU64::new(0),
         retries: AtomicU64::new(0),
+        counts_batches: true,
+        hold: Hold::default(),
+        readable: Readable::new(vanishes.map(|fault| fault.reads)),
         progress: Mutex::default(),
     });
     call.org.ingest_jobs().insert(job.id, Arc::clone(&job));
@@ -276,10 +319,18 @@ fn parts(body: &Bytes, boundary: &str) -> Option<(Bytes, Bytes)> {
 }
 
 fn list(call: &Call) -> Result<Response, ApiError> {
-    let mut jobs: Vec<Arc<IngestJob>> = call.org.ingest_jobs().values().cloned().collect();
-    jobs.sort_by_key(|j| j.id);
-    let records: Vec<Value> = jobs.iter().take(LIST_MAX).map(|j| j.info(&call.org, false)).collect();
-    ok(json!({"done": true, "records": records, "nextRecordsUrl": null}))
+    let now = call.org.clock.now();
+    let mut jobs = call.org.ingest_jobs();
+    jobs.retain(|_, job| !job.is_past(now));
+    let listed = |job: &Arc<IngestJob>| Listed {
+        id: job.id,
+        info: job.info(&call.org, false),
+        is_chunked: false,
+    };
+    let mut all: Vec<Listed> = jobs.values().map(listed).collect();
+    drop(jobs);
+    all.extend(call.org.bulk1.listed(&call.org, false));
+    list::answer(call, "ingest", all)
 }
 
 fn upload(call: &Call, job: &Arc<IngestJob>) -> Result<Response, ApiError> {
@@ -291,19 +342,22 @@ fn upload(call: &Call, job: &Arc<IngestJob>) -> Result<Response, ApiError> {
     if !content_type.starts_with("text/csv") {
         return Err(ApiError::new(415, "UNSUPPORTED_MEDIA_TYPE", "Content-Type must be text/csv"));
     }
+    let bytes_max = call.org.config.upload_bytes_max;
     let mut body = call.body.clone();
     if call.headers.get(http::header::CONTENT_ENCODING).is_some_and(|v| v == "gzip") {
         let mut plain = Vec::new();
-        let mut reader = flate2::read::GzDecoder::new(&body[..]);
-        std::io::Read::read_to_end(&mut reader, &mut plain).map_err(|e| ApiError::bad("CLIENTINPUTERROR", e.to_string()))?;
+        let mut reader = flate2::read::GzDecoder::new(&body[..]).take(bytes_max as u64 + 1);
+        reader
+            .read_to_end(&mut plain)
+            .map_err(|e| ApiError::bad("CLIENTINPUTERROR", e.to_string()))?;
         body = plain.into();
+    }
+    if body.len() > bytes_max {
+        return Err(ApiError::new(413, "EXCEEDED_MAX_SIZE_REQUEST", "Request entity is too large"));
     }
     let mut progress = job.progress();
     if progress.state != State::Open {
-        return Err(ApiError::bad(
-            "INVALIDJOBSTATE",
-            format!("Uploading to a job in state {} is not allowed", progress.state.name()),
-        ));
+        return Err(refused("Uploading to a job", progress.state));
     }
     if !progress.upload.is_empty() {
         return Err(ApiError::bad("INVALIDJOBSTATE", "The job already has an upload"));
@@ -314,30 +368,29 @@ fn upload(call: &Call, job: &Arc<IngestJob>) -> Result<Response, ApiError> {
 
 fn change(call: &Call, job: &Arc<IngestJob>) -> Result<Response, ApiError> {
     let body = call.json()?;
-    let state = job.progress().state;
+    // Of two requests at once only one finds the job as it was.
+    let mut progress = job.progress();
+    let state = progress.state;
     match body["state"].as_str() {
         Some("UploadComplete") if state == State::Open => {
-            job.progress().state = State::UploadComplete;
+            progress.state = State::UploadComplete;
+            drop(progress);
             let reply = ok(job.info(&call.org, false));
             start(&call.org, job);
             reply
         }
         Some("Aborted") if !state.is_final() => {
             job.aborting.store(true, Ordering::SeqCst);
-            let mut progress = job.progress();
-            if progress.state == State::Open {
+            if state == State::Open {
                 progress.state = State::Aborted;
-                progress.modified = Some(Utc::now());
+                progress.modified = Some(call.org.clock.now());
             }
             drop(progress);
             let mut info = job.info(&call.org, false);
             info["state"] = "Aborted".into();
             ok(info)
         }
-        Some("UploadComplete" | "Aborted") => Err(ApiError::bad(
-            "INVALIDJOBSTATE",
-            format!("Changing the state of a job in state {} is not allowed", state.name()),
-        )),
+        Some("UploadComplete" | "Aborted") => Err(refused("Changing the state of a job", state)),
         _ => Err(ApiError::bad("INVALIDJOBSTATE", "state must be UploadComplete or Aborted")),
     }
 }
@@ -367,10 +420,15 @@ fn results(call: &Call, job: &Arc<IngestJob>, file: &str) -> Result<Response, Ap
     }
     let progress = job.progress();
     if !progress.state.is_final() {
-        return Err(ApiError::bad(
-            "INVALIDJOBSTATE",
-            format!("Results of a job in state {} can not be read", progress.state.name()),
-        ));
+        return Err(refused("Reading the results of a job", progress.state));
+    }
+    if job.readable.is_expired() {
+        return Err(ApiError::not_found());
+    }
+    if !job.readable.read() {
+        drop(progress);
+        call.org.ingest_jobs().remove(&job.id);
+        return Err(ApiError::not_found());
     }
     let header = progress.upload.slice(progress.header.0..progress.header.1.max(progress.header.0));
     let list = match file {

@@ -3,7 +3,7 @@
 //! materialised.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::response::Response;
@@ -13,6 +13,10 @@ use chrono::{DateTime, Utc};
 use http::Method;
 use serde_json::{Value, json};
 
+use crate::bulk2::hold::Hold;
+use crate::bulk2::list::{self, Listed};
+use crate::bulk2::paging::{self, Readable};
+use crate::bulk2::rows::shuffle;
 use crate::schema::FieldType;
 use crate::soql::expr::RowCells;
 use crate::soql::plan::{Bound, Column, Expr, Plan, Surface, Viewer, bind};
@@ -20,6 +24,7 @@ use crate::soql::{parser, run};
 use crate::store::db::Db;
 use crate::store::id::Id;
 use crate::store::row::Row;
+use crate::web::faults::{Direction, JobFaultKind};
 use crate::web::http::{Call, ok};
 use crate::web::reply::{ApiError, PIECE_BYTES, csv_stream, empty, set_header};
 
@@ -27,8 +32,6 @@ use crate::web::reply::{ApiError, PIECE_BYTES, csv_stream, empty, set_header};
 const PAGE_ROWS_MAX: usize = 250_000;
 /// Page URLs per `resultPages` answer.
 const RESULT_PAGES: usize = 5;
-/// Jobs per list answer.
-const LIST_MAX: usize = 1000;
 
 /// One query job.
 pub struct QueryJob {
@@ -48,6 +51,10 @@ pub struct QueryJob {
     error: Option<String>,
     plan: Option<Plan>,
     rows: Vec<Row>,
+    hold: Hold,
+    readable: Readable,
+    /// Grows when the locators handed out so far expire.
+    era: AtomicU64,
 }
 
 /// The byte behind a delimiter's name.
@@ -96,12 +103,44 @@ impl QueryJob {
         let elapsed = self.born.elapsed();
         if elapsed < self.latency / 2 {
             "UploadComplete"
-        } else if elapsed < self.latency {
+        } else if elapsed < self.latency || self.hold.is_held() {
             "InProgress"
         } else if self.error.is_some() {
             "Failed"
         } else {
             "JobComplete"
+        }
+    }
+
+    /// Whether the job is kept no longer.
+    fn is_past(&self, now: DateTime<Utc>) -> bool {
+        !matches!(self.state(), "UploadComplete" | "InProgress") && paging::is_past(self.created, now)
+    }
+
+    /// Without an order or a limit, the server cuts a query by primary key.
+    fn is_chunked(&self) -> bool {
+        self.plan.as_ref().is_some_and(|p| p.order.is_empty() && p.limit.is_none())
+    }
+
+    /// The results expire; the job stays.
+    pub fn expire_results(&self) {
+        self.readable.expire();
+    }
+
+    /// No locator handed out so far is good any longer.
+    pub fn expire_locators(&self) {
+        self.era.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Lets a held job go on.
+    pub fn release(&self) {
+        self.hold.release();
+    }
+
+    fn locator(&self, offset: usize) -> String {
+        match self.era.load(Ordering::SeqCst) {
+            0 => STANDARD_NO_PAD.encode(offset.to_string()),
+            era => STANDARD_NO_PAD.encode(format!("{offset}.{era}")),
         }
     }
 
@@ -132,6 +171,7 @@ pub fn handle(call: &Call, rest: &[&str]) -> Result<Response, ApiError> {
         (&Method::GET, []) => list(call),
         (&Method::GET, [id]) => {
             let job = find(call, id)?;
+            job.hold.looked();
             ok(job.info(&call.org.user_id.text(), job.state(), true))
         }
         (&Method::PATCH, [id]) => {
@@ -139,7 +179,7 @@ pub fn handle(call: &Call, rest: &[&str]) -> Result<Response, ApiError> {
             if call.json()?["state"] != "Aborted" {
                 return Err(ApiError::bad("INVALIDJOBSTATE", "A query job can only be set to Aborted"));
             }
-            if matches!(job.state(), "JobComplete" | "Failed") {
+            if matches!(job.state(), "JobComplete" | "Failed" | "Aborted") {
                 return Err(ApiError::bad(
                     "INVALIDJOBSTATE",
                     format!("Aborting a job in state {} is not allowed", job.state()),
@@ -167,7 +207,13 @@ pub fn handle(call: &Call, rest: &[&str]) -> Result<Response, ApiError> {
 
 fn find(call: &Call, id: &str) -> Result<Arc<QueryJob>, ApiError> {
     let id = Id::parse(id.as_bytes()).map_err(|_| ApiError::not_found())?;
-    call.org.query_jobs().get(&id).cloned().ok_or_else(ApiError::not_found)
+    let mut jobs = call.org.query_jobs();
+    let job = jobs.get(&id).cloned().ok_or_else(ApiError::not_found)?;
+    if job.is_past(call.org.clock.now()) {
+        jobs.remove(&id);
+        return Err(ApiError::not_found());
+    }
+    Ok(job)
 }
 
 fn create(call: &Call) -> Result<Response, ApiError> {
@@ -203,8 +249,24 @@ fn create(call: &Call) -> Result<Response, ApiError> {
         .schema
         .object(&statement.from.text)
         .map_or(statement.from.text.as_str(), |o| &call.org.schema.objects[o].name);
+    if call.org.limits.query_jobs.take(call.org.clock.now_ms(), 1) == 0 {
+        return Err(ApiError::bad("LIMIT_EXCEEDED", "The limit of query jobs in 24 hours is exceeded"));
+    }
+    let id = call.org.next_serial(*b"750");
+    let (mut rows, mut error) = (rows, error);
+    if call.org.bulk_paging.is_shuffled() && plan.as_ref().is_some_and(|p| p.order.is_empty()) {
+        shuffle(&mut rows, id.serial());
+    }
+    let scripted = |kind| call.org.faults.job_fault(object, Direction::Query, kind, 0);
+    if let Some(fault) = scripted(JobFaultKind::Fail) {
+        error = Some(fault.message);
+    }
+    let hold = Hold::default();
+    if let Some(fault) = scripted(JobFaultKind::Stuck) {
+        hold.set(fault.looks);
+    }
     let job = QueryJob {
-        id: call.org.next_serial(*b"750"),
+        id,
         version: call.version.clone(),
         operation,
         object: object.to_owned(),
@@ -212,7 +274,7 @@ fn create(call: &Call) -> Result<Response, ApiError> {
         delimiter: byte,
         delimiter_name,
         crlf,
-        created: Utc::now(),
+        created: call.org.clock.now(),
         born: Instant::now(),
         latency: Duration::from_millis(call.org.config.job_latency_ms),
         took: started.elapsed(),
@@ -220,6 +282,9 @@ fn create(call: &Call) -> Result<Response, ApiError> {
         error,
         plan,
         rows,
+        hold,
+        readable: Readable::new(scripted(JobFaultKind::Vanish).map(|fault| fault.reads)),
+        era: AtomicU64::new(0),
     };
     let reply = ok(job.info(&call.org.user_id.text(), "UploadComplete", false));
     tracing::debug!(job = %job.id, rows = job.rows.len(), statement_bytes = job.query.len(), "query job created");
@@ -228,32 +293,18 @@ fn create(call: &Call) -> Result<Response, ApiError> {
 }
 
 fn list(call: &Call) -> Result<Response, ApiError> {
-    let jobs = call.org.query_jobs();
-    let mut ids: Vec<&Id> = jobs.keys().collect();
-    ids.sort();
-    let user = call.org.user_id.text();
-    let from: usize = call
-        .query
-        .get("queryLocator")
-        .and_then(|l| l.rsplit('-').next())
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(0);
-    let records: Vec<Value> = ids
-        .iter()
-        .skip(from)
-        .take(LIST_MAX)
-        .map(|id| {
-            let job = &jobs[*id];
-            job.info(&user, job.state(), true)
-        })
-        .collect();
-    let done = from + records.len() >= ids.len();
-    let next = if done {
-        Value::Null
-    } else {
-        json!(call.path(&format!("jobs/query?queryLocator=01gWy0000000001AAA-{}", from + records.len())))
+    let (user, now) = (call.org.user_id.text(), call.org.clock.now());
+    let mut jobs = call.org.query_jobs();
+    jobs.retain(|_, job| !job.is_past(now));
+    let listed = |job: &Arc<QueryJob>| Listed {
+        id: job.id,
+        info: job.info(&user, job.state(), true),
+        is_chunked: job.is_chunked(),
     };
-    ok(json!({"done": done, "records": records, "nextRecordsUrl": next}))
+    let mut all: Vec<Listed> = jobs.values().map(listed).collect();
+    drop(jobs);
+    all.extend(call.org.bulk1.listed(&call.org, true));
+    list::answer(call, "query", all)
 }
 
 fn readable<'a>(call: &Call, job: &'a QueryJob) -> Result<&'a Plan, ApiError> {
@@ -264,33 +315,44 @@ fn readable<'a>(call: &Call, job: &'a QueryJob) -> Result<&'a Plan, ApiError> {
             format!("The job was created with API version {} and must be read with it", job.version),
         ));
     }
-    match (&job.plan, job.state()) {
-        (Some(plan), "JobComplete") => Ok(plan),
-        (_, state) => Err(ApiError::bad(
-            "INVALIDJOBSTATE",
-            format!("Results of a job in state {state} can not be read"),
-        )),
+    let plan = match (&job.plan, job.state()) {
+        (Some(plan), "JobComplete") => plan,
+        (_, state) => {
+            let message = format!("Results of a job in state {state} can not be read");
+            return Err(ApiError::bad("INVALIDJOBSTATE", message));
+        }
+    };
+    if job.readable.is_expired() {
+        return Err(ApiError::not_found());
     }
+    if !job.readable.read() {
+        call.org.query_jobs().remove(&job.id);
+        return Err(ApiError::not_found());
+    }
+    Ok(plan)
 }
 
 fn locate(job: &QueryJob, locator: Option<&String>) -> Result<usize, ApiError> {
     let Some(locator) = locator else { return Ok(0) };
-    let offset = STANDARD_NO_PAD
+    let bad = |message: &str| ApiError::bad("INVALID_QUERY_LOCATOR", message);
+    let text = STANDARD_NO_PAD
         .decode(locator.trim_end_matches('='))
         .ok()
         .and_then(|raw| String::from_utf8(raw).ok())
-        .and_then(|text| text.parse::<usize>().ok());
-    match offset {
-        Some(at) if at < job.rows.len().max(1) => Ok(at),
-        _ => Err(ApiError::bad("INVALID_QUERY_LOCATOR", "invalid query locator")),
+        .unwrap_or_default();
+    let (offset, era) = text.split_once('.').unwrap_or((&text, "0"));
+    match (offset.parse::<usize>(), era.parse::<u64>()) {
+        (Ok(_), Ok(era)) if era < job.era.load(Ordering::SeqCst) => Err(bad("invalid query locator: QUERY_LOCATOR_EXPIRED")),
+        (Ok(at), Ok(_)) if at < job.rows.len().max(1) => Ok(at),
+        _ => Err(bad("invalid query locator")),
     }
 }
 
-fn page_rows(call: &Call) -> Result<usize, ApiError> {
+fn asked_rows(call: &Call) -> Result<Option<usize>, ApiError> {
     match call.query.get("maxRecords") {
-        None => Ok(call.org.config.bulk_page_rows.max(1)),
+        None => Ok(None),
         Some(text) => match text.parse::<usize>() {
-            Ok(n) if n > 0 => Ok(n.min(PAGE_ROWS_MAX)),
+            Ok(n) if n > 0 => Ok(Some(n.min(PAGE_ROWS_MAX))),
             _ => Err(ApiError::bad("INVALID_FIELD", "maxRecords must be a positive number")),
         },
     }
@@ -299,23 +361,22 @@ fn page_rows(call: &Call) -> Result<usize, ApiError> {
 fn result_pages(call: &Call, job: &QueryJob) -> Result<Response, ApiError> {
     readable(call, job)?;
     let mut at = locate(job, call.query.get("locator"))?;
-    let step = call.org.config.bulk_page_rows.max(1);
     let id = job.id.text();
     let mut pages = Vec::new();
     while pages.len() < RESULT_PAGES && (at < job.rows.len() || (at == 0 && pages.is_empty())) {
-        let locator = STANDARD_NO_PAD.encode(at.to_string());
-        let tail = if at == 0 { String::new() } else { format!("?locator={locator}") };
+        let tail = if at == 0 {
+            String::new()
+        } else {
+            format!("?locator={}", job.locator(at))
+        };
         pages.push(json!({"resultUrl": call.path(&format!("jobs/query/{id}/results{tail}"))}));
-        at += step;
+        at += call.org.bulk_paging.page_rows(None, job.id.serial(), at);
     }
     let done = at >= job.rows.len();
     let next = if done {
         Value::Null
     } else {
-        json!(call.path(&format!(
-            "jobs/query/{id}/resultPages?locator={}",
-            STANDARD_NO_PAD.encode(at.to_string())
-        )))
+        json!(call.path(&format!("jobs/query/{id}/resultPages?locator={}", job.locator(at))))
     };
     ok(json!({"resultPages": pages, "nextRecordsUrl": next, "done": done}))
 }
@@ -323,11 +384,12 @@ fn result_pages(call: &Call, job: &QueryJob) -> Result<Response, ApiError> {
 fn results(call: &Call, job: &Arc<QueryJob>) -> Result<Response, ApiError> {
     readable(call, job)?;
     let start = locate(job, call.query.get("locator"))?;
-    let end = (start + page_rows(call)?).min(job.rows.len());
+    let page = call.org.bulk_paging.page_rows(asked_rows(call)?, job.id.serial(), start);
+    let end = (start + page).min(job.rows.len());
     let org = Arc::clone(&call.org);
     let held = Arc::clone(job);
     let mut at = start;
-    let mut first = true;
+    let mut first = start == 0 || !org.bulk_paging.is_header_once();
     let mut reply = csv_stream(call.accepts_gzip(), move |out| {
         let Some(plan) = &held.plan else { return false };
         if first {
@@ -342,11 +404,7 @@ fn results(call: &Call, job: &Arc<QueryJob>) -> Result<Response, ApiError> {
         }
         at < end
     });
-    let locator = if end < job.rows.len() {
-        STANDARD_NO_PAD.encode(end.to_string())
-    } else {
-        "null".into()
-    };
+    let locator = if end < job.rows.len() { job.locator(end) } else { "null".into() };
     set_header(&mut reply, "sforce-locator", &locator);
     set_header(&mut reply, "sforce-numberofrecords", &(end - start).to_string());
     Ok(reply)

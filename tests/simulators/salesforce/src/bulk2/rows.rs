@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use chrono::Utc;
 use csv::ByteRecord;
 
 use crate::bulk2::ingest::{CREATED, IngestJob, Operation, Outcome, State};
 use crate::bulk2::query::quoted;
+use crate::bulk2::quoting::{self, Quotes};
 use crate::org::OrgState;
 use crate::pubsub::origin;
 use crate::schema::FieldType;
@@ -19,6 +19,7 @@ use crate::store::locks::{LockTable, Locks};
 use crate::store::rules::assignment::AutoAssign;
 use crate::store::rules::{self, Column, Input, Scratch};
 use crate::store::value::RowError;
+use crate::web::faults::{Direction, JobFaultKind};
 
 /// Rows between two looks at the abort flag, and per hold of the write lock: the size of a
 /// trigger chunk.
@@ -27,6 +28,14 @@ const CHUNK_ROWS: usize = 200;
 const BATCH_ROWS: usize = 10_000;
 /// Chunks in a row that get no lock at all before the job is given up.
 const LOCKED_OUT_CHUNKS_MAX: usize = 3;
+
+/// Where an input row stands in the upload.
+struct Span {
+    start: usize,
+    end: usize,
+    /// A blank keeps a quoted cell apart from its delimiter.
+    is_apart: bool,
+}
 
 struct Work<'a> {
     org: &'a OrgState,
@@ -71,7 +80,7 @@ pub(crate) fn process(org: &OrgState, job: &IngestJob) {
     progress.good = good;
     progress.bad = bad;
     progress.took_ms = started.elapsed().as_millis() as u64;
-    progress.modified = Some(Utc::now());
+    progress.modified = Some(org.clock.now());
     match result {
         Ok(true) => progress.state = State::JobComplete,
         Ok(false) => progress.state = State::Aborted,
@@ -82,7 +91,8 @@ pub(crate) fn process(org: &OrgState, job: &IngestJob) {
     }
 }
 
-fn shuffle(list: &mut [u32], seed: u64) {
+/// Mixes a list up, the same way for the same seed.
+pub(crate) fn shuffle<T>(list: &mut [T], seed: u64) {
     let mut random = crate::seed::generate::SplitMix::new(seed);
     for i in (1..list.len()).rev() {
         list.swap(i, random.below(i as u64 + 1) as usize);
@@ -114,6 +124,10 @@ fn run(
     let skip = if upload.starts_with(b"\xEF\xBB\xBF") { 3 } else { 0 };
     let text = &upload[skip..];
     let (header_end, ending) = first_line(text);
+    if header_end > quoting::HEADER_CHARS_MAX && String::from_utf8_lossy(&text[..header_end]).chars().count() > quoting::HEADER_CHARS_MAX {
+        let max = quoting::HEADER_CHARS_MAX;
+        return Err(format!("InvalidBatch : The header exceeds {max} characters"));
+    }
     let bare_end = header_end - usize::from(ending == Some(true));
     *header_at = (skip, skip + bare_end);
     *rest = (skip + header_end + 1).min(upload.len());
@@ -137,13 +151,23 @@ fn run(
         .from_reader(text);
     let mut names = ByteRecord::new();
     reader.read_byte_record(&mut names).map_err(|e| format!("InvalidBatch : {e}"))?;
+    if names.len() > quoting::FIELDS_MAX {
+        return Err(format!("InvalidBatch : The header has more than {} fields", quoting::FIELDS_MAX));
+    }
     let work = resolve(org, job, text, &names)?;
     let mut chunk: Vec<ByteRecord> = vec![ByteRecord::new(); CHUNK_ROWS];
-    let mut spans: Vec<(usize, usize)> = Vec::with_capacity(CHUNK_ROWS);
+    let mut spans: Vec<Span> = Vec::with_capacity(CHUNK_ROWS);
     let mut scratch = Scratch::default();
     let mut since_yield = 0;
     let mut locked_out_chunks = 0;
+    let scripted = |kind, rows| {
+        let object = &org.schema.objects[job.object].name;
+        org.faults.job_fault(object, Direction::Ingest, kind, rows)
+    };
     loop {
+        if let Some(fault) = scripted(JobFaultKind::Stuck, outcomes.len()) {
+            stand_still(org, job, fault.looks);
+        }
         if job.aborting.load(Ordering::SeqCst) || org.stopping.load(Ordering::SeqCst) {
             return Ok(false);
         }
@@ -161,34 +185,43 @@ fn run(
                 }
             }
             let end = reader.position().byte() as usize;
-            if let Some((at, why)) = broken_quote(&text[start..end], job.delimiter) {
-                let (row, byte) = (outcomes.len() + spans.len() + 1, skip + start + at);
+            let row = outcomes.len() + spans.len() + 1;
+            let quotes = quoting::look(&text[start..end], job.delimiter);
+            if let Quotes::Broken(at, why) = quotes {
+                let byte = skip + start + at;
                 broken = Some(format!("InvalidBatch : Failed to parse CSV: row {row}, byte {byte}: {why}"));
                 break;
             }
             if record.len() != names.len() {
-                broken = Some(format!(
-                    "InvalidBatch : Row {} has {} fields, the header has {}",
-                    outcomes.len() + spans.len() + 1,
-                    record.len(),
-                    names.len()
-                ));
+                let (has, header) = (record.len(), names.len());
+                broken = Some(format!("InvalidBatch : Row {row} has {has} fields, the header has {header}"));
                 break;
             }
-            spans.push((start, end));
+            if let Some(why) = quoting::beyond(&text[start..end], record) {
+                broken = Some(format!("InvalidBatch : Row {row} {why}"));
+                break;
+            }
+            spans.push(Span {
+                start,
+                end,
+                is_apart: quotes == Quotes::Apart,
+            });
         }
         if spans.is_empty() && broken.is_none() {
             *rest = upload.len();
             return Ok(true);
         }
-        if let Some(message) = org.faults.job_fault(&org.schema.objects[job.object].name, outcomes.len()) {
-            return Err(message);
+        if let Some(fault) = scripted(JobFaultKind::Fail, outcomes.len()) {
+            return Err(fault.message);
+        }
+        if job.counts_batches && outcomes.len().is_multiple_of(BATCH_ROWS) && org.limits.bulk_batches.take(org.clock.now_ms(), 1) == 0 {
+            return Err("ExceededQuota : ApiBatchItems Limit exceeded.".into());
         }
         let rows = &chunk[..spans.len()];
         let locked_out = work.chunk(rows, &spans, skip, outcomes, errors, &mut scratch);
         locked_out_chunks = if locked_out { locked_out_chunks + 1 } else { 0 };
-        if let Some((_, end)) = spans.last() {
-            *rest = skip + end;
+        if let Some(last) = spans.last() {
+            *rest = skip + last.end;
         }
         if let Some(message) = broken {
             return Err(message);
@@ -204,36 +237,14 @@ fn run(
     }
 }
 
-/// Where a record has a quote that no quote closes, or that stands where none may: the reader would go on and join cells
-/// or rows. Blanks beside a quoted cell are left to it.
-fn broken_quote(record: &[u8], delimiter: u8) -> Option<(usize, &'static str)> {
-    enum At {
-        Cell,
-        Bare,
-        Quoted(usize),
-        Quote,
-    }
-    if !record.contains(&b'"') {
-        return None;
-    }
-    let mut state = At::Cell;
-    for (i, byte) in record.iter().copied().enumerate() {
-        let ends = byte == delimiter || matches!(byte, b'\r' | b'\n');
-        state = match (state, byte) {
-            (At::Cell, b'"') => At::Quoted(i),
-            (At::Quoted(_), b'"') => At::Quote,
-            (At::Quote, b'"') => At::Quoted(i),
-            (At::Quoted(from), _) => At::Quoted(from),
-            (_, _) if ends => At::Cell,
-            (At::Cell | At::Quote, b' ') => return None,
-            (At::Quote, _) => return Some((i, "text behind a closing quote")),
-            (At::Bare, b'"') => return Some((i, "a quote inside a cell that does not begin with one")),
-            (At::Cell | At::Bare, _) => At::Bare,
-        };
-    }
-    match state {
-        At::Quoted(from) => Some((from, "a quote that is not closed")),
-        At::Cell | At::Bare | At::Quote => None,
+/// Holds a job up. Others run meanwhile: a worker that waits is none.
+fn stand_still(org: &OrgState, job: &IngestJob, looks: Option<u64>) {
+    job.hold.set(looks);
+    org.ingest_slots.add_permits(1);
+    job.hold
+        .wait(|| job.aborting.load(Ordering::SeqCst) || org.stopping.load(Ordering::SeqCst));
+    if let Ok(slot) = futures::executor::block_on(org.ingest_slots.acquire()) {
+        slot.forget();
     }
 }
 
@@ -294,7 +305,7 @@ impl Work<'_> {
     fn chunk(
         &self,
         rows: &[ByteRecord],
-        spans: &[(usize, usize)],
+        spans: &[Span],
         skip: usize,
         outcomes: &mut Vec<Outcome>,
         errors: &mut Vec<Box<str>>,
@@ -319,9 +330,13 @@ impl Work<'_> {
         let mut db = self.org.db_mut();
         let mut failed = 0;
         let mut locked_out = 0;
-        for (row, (start, end)) in rows.iter().zip(spans) {
-            let result = self.row(&mut db, &context, row, &seen, scratch);
-            let (start, end) = trim(self.text, *start, *end);
+        for (row, span) in rows.iter().zip(spans) {
+            let result = if span.is_apart {
+                Err(RowError::new("INVALID_FIELD", "A blank stands beside a quoted value", &[]))
+            } else {
+                self.row(&mut db, &context, row, &seen, scratch)
+            };
+            let (start, end) = trim(self.text, span.start, span.end);
             let (value, good) = match result {
                 Ok((index, created)) => (index | if created { CREATED } else { 0 }, true),
                 Err(error) => {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use chrono::Utc;
 
-use crate::pubsub::allocation::{Allocation, DAY_MINUTES, HOUR_MINUTES};
+use crate::allocation::{Allocation, DAY_MINUTES, HOUR_MINUTES};
 use crate::pubsub::config::PubSubConfig;
 use crate::pubsub::event::{self, Body, ChangeType, Header, Transaction};
 use crate::pubsub::event_schema::{EventSchema, EventSchemaError, SchemaChange};

@@ -7,7 +7,6 @@
 //!
 //! Start at [`bus::PubSub`]; calls enter in [`service`], tests interfere through [`control`].
 
-pub mod allocation;
 pub mod bitmap;
 pub mod bus;
 pub mod capture;

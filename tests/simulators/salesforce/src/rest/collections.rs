@@ -6,6 +6,7 @@ use axum::response::Response;
 use http::Method;
 use serde_json::{Map, Value, json};
 
+use crate::rest::files;
 use crate::rest::mixed::{self, Mixture};
 use crate::rest::query::{Tree, record};
 use crate::rest::records::{columns, list, rows_by_key, write};
@@ -26,6 +27,9 @@ const RETRIEVE_MAX: usize = 2000;
 
 /// `/composite/sobjects…`
 pub fn handle(call: &Call, rest: &[&str]) -> Result<Response, ApiError> {
+    if let Some(joined) = files::joined_collection(call)? {
+        return handle(&joined, rest);
+    }
     match (&call.method, rest) {
         (&Method::POST, []) => save(call, None),
         (&Method::PATCH, []) => save(call, Some((None, "Id"))),
@@ -226,6 +230,7 @@ fn delete(call: &Call) -> Result<Response, ApiError> {
         let result = match object {
             Some(object) => mixture
                 .check(&call.org.schema.objects[*object])
+                .and_then(|()| mixed::check(&call.org.schema, *object))
                 .and_then(|()| rules::delete(&mut db, &context, *object, id.as_bytes(), false, &mut scratch.draft)),
             None => Err(RowError::new("MALFORMED_ID", format!("malformed id {id}"), &[])),
         };
@@ -234,6 +239,7 @@ fn delete(call: &Call) -> Result<Response, ApiError> {
                 call.org.faults.wrote(1);
                 if let Some(object) = object {
                     mixture.wrote(&call.org.schema.objects[*object]);
+                    mixed::wrote(*object);
                     gone.entry(*object).or_default().insert(db.tables[*object].id(index));
                 }
                 results.push((true, saved(id, None)));

@@ -8,7 +8,8 @@ use std::collections::{HashMap, HashSet};
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
 
 use super::render::{Tree, record};
 use crate::soql::plan::Plan;
@@ -38,17 +39,14 @@ pub struct Snapshot {
 /// A snapshot somebody may continue.
 pub struct Cursor {
     user: Id,
-    born: Instant,
+    born: DateTime<Utc>,
     pub(super) snapshot: Snapshot,
 }
 
 impl Cursor {
-    pub fn new(user: Id, snapshot: Snapshot) -> Self {
-        Self {
-            user,
-            born: Instant::now(),
-            snapshot,
-        }
+    /// `born` is the org's time.
+    pub fn new(user: Id, born: DateTime<Utc>, snapshot: Snapshot) -> Self {
+        Self { user, born, snapshot }
     }
 }
 
@@ -113,7 +111,7 @@ impl Cursors {
     }
 
     /// The cursor behind `LOCATOR-OFFSET`, for the user who opened it.
-    pub fn find(&self, text: &str, user: Id) -> Result<(Arc<Cursor>, String, usize), ApiError> {
+    pub fn find(&self, text: &str, user: Id, now: DateTime<Utc>) -> Result<(Arc<Cursor>, String, usize), ApiError> {
         let bad = |why: &str| ApiError::bad("INVALID_QUERY_LOCATOR", why);
         let (locator, offset) = text.rsplit_once('-').ok_or_else(|| bad("invalid query locator"))?;
         let offset: usize = offset.parse().map_err(|_| bad("invalid query locator"))?;
@@ -122,7 +120,8 @@ impl Cursors {
         }
         let cursor = locked(&self.open).get(locator).cloned();
         let cursor = cursor.ok_or_else(|| bad("invalid query locator: QUERY_LOCATOR_NOT_FOUND"))?;
-        if cursor.born.elapsed() >= Duration::from_secs(self.life_secs.load(Ordering::Relaxed)) {
+        let age_secs = u64::try_from((now - cursor.born).num_seconds()).unwrap_or(0);
+        if age_secs >= self.life_secs.load(Ordering::Relaxed) {
             locked(&self.open).remove(locator);
             return Err(bad("invalid query locator: QUERY_LOCATOR_EXPIRED"));
         }

@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 use axum::response::Response;
 use serde_json::{Map, Value, json};
 
+use crate::allocation::Allocation;
 use crate::pubsub::PubSub;
-use crate::pubsub::allocation::Allocation;
 use crate::pubsub::bus::now_ms;
 use crate::rest::allocations;
 use crate::store::files;
@@ -30,7 +30,12 @@ pub fn resources(call: &Call) -> Response {
     ] {
         out.insert(name.into(), call.path(name).into());
     }
-    let identity = format!("{}/id/{}/{}", call.caller.base, call.org.org_id, call.org.user_id);
+    let identity = format!(
+        "{}/id/{}/{}",
+        call.caller.base,
+        call.org.org_id,
+        call.user().unwrap_or(call.org.user_id)
+    );
     out.insert("identity".into(), identity.into());
     json_reply(200, &Value::Object(out))
 }
@@ -44,7 +49,10 @@ pub fn limits(call: &Call) -> Response {
     let used_mb = db.storage_bytes() / (1024 * 1024);
     let files_mb = files::bytes_used(&db) / (1024 * 1024);
     drop(db);
-    let jobs = org.query_jobs().len() as u64;
+    let rolling = |allocation: &Allocation| {
+        let (max, left) = allocation.figures(org.clock.now_ms());
+        json!({"Max": max, "Remaining": left})
+    };
     let events = |of: fn(&PubSub) -> &Allocation| {
         let figures = org.pubsub.as_ref().map(|bus| of(bus).figures(now_ms()));
         let (max, left) = figures.unwrap_or((50_000, 50_000));
@@ -52,8 +60,8 @@ pub fn limits(call: &Call) -> Response {
     };
     let counted = json!({
         "DailyApiRequests": pair(org.requests_max.load(Ordering::Relaxed), org.requests.load(Ordering::Relaxed)),
-        "DailyBulkApiBatches": pair(15_000, (org.ingest_jobs().len() + org.bulk1.batches()) as u64),
-        "DailyBulkV2QueryJobs": pair(10_000, jobs),
+        "DailyBulkApiBatches": rolling(&org.limits.bulk_batches),
+        "DailyBulkV2QueryJobs": rolling(&org.limits.query_jobs),
         "DailyBulkV2QueryFileStorageMB": pair(976_562, 0),
         "DataStorageMB": pair(storage_mb, used_mb),
         "FileStorageMB": pair(storage_mb, files_mb),

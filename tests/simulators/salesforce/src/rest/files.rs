@@ -1,7 +1,6 @@
 //! File bytes over REST: downloads, and records sent in two parts.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use axum::response::Response;
 use base64::Engine;
@@ -110,18 +109,37 @@ pub fn joined(call: &Call, rest: &[&str]) -> Result<Option<Call>, ApiError> {
     if !fields.contains_key("PathOnClient") && meta.name == "ContentVersion" && !binary.file.is_empty() {
         fields.insert("PathOnClient".into(), binary.file.as_str().into());
     }
-    let mut headers = call.headers.clone();
-    headers.insert(header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
-    Ok(Some(Call {
-        org: Arc::clone(&call.org),
-        caller: call.caller.clone(),
-        method: call.method.clone(),
-        version: call.version.clone(),
-        segments: call.segments.clone(),
-        query: call.query.clone(),
-        headers,
-        body: record.to_string().into(),
-    }))
+    Ok(Some(call.carrying(record.to_string())))
+}
+
+/// A collection sent as multipart/form-data, as the JSON call it stands for: each record's attributes name the part with its
+/// bytes and the field they are for. `None` when the body is no multipart one.
+pub fn joined_collection(call: &Call) -> Result<Option<Call>, ApiError> {
+    if negotiate::media_type(&call.headers) != "multipart/form-data" {
+        return Ok(None);
+    }
+    let bad = |message: String| ApiError::bad("INVALID_MULTIPART_REQUEST", message);
+    let parts = parts(call).ok_or_else(|| bad("The multipart body is malformed".into()))?;
+    let json = parts
+        .iter()
+        .find(|p| p.json)
+        .ok_or_else(|| bad("The part with the records is missing".into()))?;
+    let mut body: Value = serde_json::from_slice(&json.data).map_err(|e| ApiError::bad("JSON_PARSER_ERROR", e.to_string()))?;
+    for record in body["records"].as_array_mut().into_iter().flatten() {
+        let attribute = |name: &str| record["attributes"][name].as_str().map(str::to_owned);
+        let Some(wanted) = attribute("binaryPartName") else { continue };
+        let field =
+            attribute("binaryPartNameAlias").ok_or_else(|| bad(format!("The record with the part {wanted} has no binaryPartNameAlias")))?;
+        let binary = parts
+            .iter()
+            .find(|p| !p.json && p.name == wanted)
+            .ok_or_else(|| bad(format!("The binary part {wanted} is missing")))?;
+        if record["attributes"]["type"] == "ContentVersion" && record["PathOnClient"].is_null() && !binary.file.is_empty() {
+            record["PathOnClient"] = binary.file.as_str().into();
+        }
+        record[field] = STANDARD.encode(&binary.data).into();
+    }
+    Ok(Some(call.carrying(body.to_string())))
 }
 
 struct Part {
@@ -167,7 +185,7 @@ fn part(raw: &Bytes) -> Option<Part> {
     });
     let file = parameter("filename");
     // A JSON file is bytes like any other; the record comes without a file name.
-    let json = file.is_none() && (typed == Some(true) || name.starts_with("entity_"));
+    let json = file.is_none() && (typed == Some(true) || name.starts_with("entity_") || name == "collection");
     Some(Part {
         json,
         file: file.unwrap_or_default(),

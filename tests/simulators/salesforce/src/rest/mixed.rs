@@ -1,8 +1,10 @@
-//! Setup and data don't mix: a collection call that wrote one refuses the other.
+//! Setup and data don't mix: a collection call, or a transaction of several calls, that wrote one refuses the other.
+
+use std::cell::Cell;
 
 use serde_json::{Map, Value};
 
-use crate::schema::Object;
+use crate::schema::{Object, Schema};
 use crate::store::value::RowError;
 
 /// Fields that make the update of a user a change of setup ("sObjects That Can't Be Used
@@ -15,6 +17,52 @@ const USER_SETUP: [&str; 6] = [
     "Username",
     "ProfileId",
 ];
+
+/// What the transaction that runs on this thread wrote.
+#[derive(Clone, Copy)]
+enum Wrote {
+    /// There is no transaction of several calls.
+    Outside,
+    Nothing,
+    /// This object first.
+    Object(usize),
+}
+
+thread_local! {
+    static WROTE: Cell<Wrote> = const { Cell::new(Wrote::Outside) };
+}
+
+struct Restore(Wrote);
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        WROTE.set(self.0);
+    }
+}
+
+/// Runs the calls of one transaction, as which `SharedDb` keeps them on one thread.
+pub(super) fn transaction<T>(body: impl FnOnce() -> T) -> T {
+    let _outside = Restore(WROTE.replace(Wrote::Nothing));
+    body()
+}
+
+/// Refuses a write to `object` in a transaction that wrote the other sort.
+pub(super) fn check(schema: &Schema, object: usize) -> Result<(), RowError> {
+    match WROTE.get() {
+        Wrote::Object(first) => Mixture {
+            first: Some(&schema.objects[first]),
+        }
+        .check(&schema.objects[object]),
+        Wrote::Outside | Wrote::Nothing => Ok(()),
+    }
+}
+
+/// Takes note of a write for the transaction around it.
+pub(super) fn wrote(object: usize) {
+    if matches!(WROTE.get(), Wrote::Nothing) {
+        WROTE.set(Wrote::Object(object));
+    }
+}
 
 /// What a call wrote first.
 #[derive(Default)]

@@ -87,12 +87,15 @@ fn run_query(call: &Call, soql: &str, all: bool) -> Result<Response, ApiError> {
 }
 
 fn first_page(call: &Call, snapshot: Snapshot) -> Response {
-    let cursor = Arc::new(Cursor::new(call.org.user_id, snapshot));
+    let cursor = Arc::new(Cursor::new(call.user().unwrap_or(call.org.user_id), call.org.clock.now(), snapshot));
     page(call, &cursor, None, 0)
 }
 
 fn more(call: &Call, text: &str) -> Result<Response, ApiError> {
-    let (cursor, locator, offset) = call.org.cursors.find(text, call.org.user_id)?;
+    let (cursor, locator, offset) = call
+        .org
+        .cursors
+        .find(text, call.user().unwrap_or(call.org.user_id), call.org.clock.now())?;
     Ok(page(call, &cursor, Some(locator), offset))
 }
 

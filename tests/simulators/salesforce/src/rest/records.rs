@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::rest::conditional;
 use crate::rest::files;
+use crate::rest::mixed;
 use crate::rest::query::{Tree, record};
 use crate::soql::plan::{Bound, Leaf};
 use crate::store;
@@ -141,6 +142,10 @@ pub fn write(
     existing: Option<u32>,
     body: &Map<String, Value>,
 ) -> Result<u32, RowError> {
+    let is_harmless = mixed::is_harmless(&call.org.schema.objects[object], existing.is_some(), body);
+    if !is_harmless {
+        mixed::check(&call.org.schema, object)?;
+    }
     let (body, file) = files::split(db, object, body)?;
     let cells = body_cells(call, object, &body)?;
     let inputs: Vec<(Column, Input<'_>)> = cells
@@ -163,6 +168,9 @@ pub fn write(
     } else {
         rules::write(db, &context, object, existing, &inputs, scratch)?
     };
+    if !is_harmless {
+        mixed::wrote(object);
+    }
     call.org.faults.wrote(1);
     Ok(index)
 }
@@ -288,11 +296,16 @@ fn delete(call: &Call, object: usize, text: &str) -> Result<Response, ApiError> 
     let mut db = call.org.db_mut();
     let index = find(&db, object, text)?;
     conditional::row(call, &db, object, index)?;
-    let gone = [db.tables[object].id(index)].into();
+    remove(call, &mut db, object, index)
+}
+
+fn remove(call: &Call, db: &mut Db, object: usize, index: u32) -> Result<Response, ApiError> {
+    mixed::check(&call.org.schema, object)?;
+    let id = db.tables[object].id(index);
     let context = call.org.write_context();
-    let mut scratch = Scratch::default();
-    rules::delete(&mut db, &context, object, text.as_bytes(), false, &mut scratch.draft)?;
-    rules::sweep(&mut db, &context, object, &gone);
+    rules::delete(db, &context, object, id.text().as_bytes(), false, &mut Scratch::default().draft)?;
+    rules::sweep(db, &context, object, &[id].into());
+    mixed::wrote(object);
     call.org.faults.wrote(1);
     Ok(empty(204))
 }
@@ -345,13 +358,7 @@ fn by_key(call: &Call, method: &Method, object: usize, field: &str, value: &str)
         },
         Method::DELETE => {
             let index = one.ok_or_else(ApiError::not_found)?;
-            let id = db.tables[object].id(index).text();
-            let context = call.org.write_context();
-            let gone = [db.tables[object].id(index)].into();
-            rules::delete(&mut db, &context, object, id.as_bytes(), false, &mut Scratch::default().draft)?;
-            rules::sweep(&mut db, &context, object, &gone);
-            call.org.faults.wrote(1);
-            Ok(empty(204))
+            remove(call, &mut db, object, index)
         }
         Method::PATCH => {
             let mut body = body_object(call)?;

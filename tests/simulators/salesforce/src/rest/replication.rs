@@ -54,7 +54,7 @@ fn shown(at: DateTime<Utc>) -> String {
 fn window(call: &Call, days: i64) -> Result<Window, ApiError> {
     let bad = |message: String| Err(ApiError::bad("INVALID_REPLICATION_DATE", message));
     let (start, end) = (moment(call, "start")?, moment(call, "end")?);
-    let now = Utc::now();
+    let now = call.org.clock.now();
     if start >= end {
         return bad("endDate must be after startDate by at least one minute".into());
     }
@@ -100,6 +100,6 @@ pub fn handle(call: &Call, object: usize, deleted: bool) -> Result<Response, Api
         .iter()
         .map(|(i, at)| json!({"id": table.id(*i).text(), "deletedDate": at}))
         .collect();
-    let earliest = shown(whole_minute(Utc::now()) - Duration::days(DELETED_DAYS));
+    let earliest = shown(whole_minute(call.org.clock.now()) - Duration::days(DELETED_DAYS));
     ok(json!({"deletedRecords": records, "earliestDateAvailable": earliest, "latestDateCovered": covered}))
 }

@@ -1,7 +1,5 @@
 //! `login`, `logout`, `getUserInfo` and `getServerTimestamp`.
 
-use chrono::Utc;
-
 use crate::auth::users::{self, Login, User};
 use crate::seed::Flavour;
 use crate::soap::envelope::{Fault, Request};
@@ -39,6 +37,9 @@ pub fn login(call: &Call, operation: &Element, version: u32) -> Result<String, F
             ));
         }
     };
+    if call.org.auth.count_login(&user.text()).is_err() {
+        return Err(Fault::login("LOGIN_RATE_EXCEEDED", "Login rate exceeded"));
+    }
     let token = call.org.auth.open_session(&user.text());
     let (base, org) = (&call.caller.base, &call.org.org_id.text()[..15]);
     let kind = &call.segments[2];
@@ -80,7 +81,11 @@ pub fn user_info(call: &Call, request: &Request) -> Result<String, Fault> {
 pub fn timestamp(call: &Call, request: &Request) -> Result<String, Fault> {
     session(call, request)?;
     let mut out = String::from("<getServerTimestampResponse><result>");
-    leaf(&mut out, "timestamp", &Utc::now().format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string());
+    leaf(
+        &mut out,
+        "timestamp",
+        &call.org.clock.now().format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),
+    );
     out.push_str("</result></getServerTimestampResponse>");
     Ok(out)
 }

@@ -70,7 +70,7 @@ impl Viewer {
                 .next()
                 .and_then(|v| v.parse().ok())
                 .unwrap_or(65),
-            now: Utc::now(),
+            now: db.clock.now(),
             zone: zone.and_then(|z| z.parse().ok()).unwrap_or(Tz::UTC),
             locale,
             calendar: Calendar {

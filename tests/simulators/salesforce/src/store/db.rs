@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::clock::Clock;
 use crate::schema::Schema;
 use crate::store::files::Bodies;
 use crate::store::id::Id;
@@ -338,6 +339,8 @@ pub struct Db {
     pub tables: Vec<Table>,
     /// Bytes of files.
     pub files: Bodies,
+    /// What queries call now.
+    pub clock: Clock,
     /// The open transaction, if any.
     pub(super) journal: Option<Journal>,
 }
@@ -379,6 +382,7 @@ impl Db {
             schema,
             tables,
             files: Bodies::default(),
+            clock: Clock::default(),
             journal: None,
         }
     }

@@ -12,8 +12,11 @@ use crate::store::row::Draft;
 use crate::store::setup::SetupDoc;
 use crate::web::faults::Fault;
 use crate::web::http::Call;
+use crate::web::jobs;
 use crate::web::recycle;
 use crate::web::reply::{ApiError, json_reply};
+
+const DAY_SECS: i64 = 86_400;
 
 /// Answers a control request.
 pub fn handle(call: &Call) -> Response {
@@ -32,6 +35,15 @@ fn route(call: &Call) -> Result<Value, ApiError> {
             Ok(json!({"expired": org.auth.expire_all(and_static)}))
         }
         (&Method::POST, ["expire-locators"]) => Ok(json!({"expired": org.cursors.expire_all()})),
+        (&Method::POST, ["clock"]) => {
+            let secs = small(&call.json()?, "forward_secs")?;
+            org.clock.forward(secs);
+            if i64::from(secs) >= DAY_SECS {
+                org.requests.store(0, Ordering::Relaxed);
+            }
+            Ok(json!({"now": org.clock.now().to_rfc3339()}))
+        }
+        (_, ["jobs", what]) => jobs::handle(call, what),
         (&Method::POST, ["query-pages"]) => {
             let body = call.json()?;
             let rows = body["rows"].as_u64().map(|n| n as usize);
@@ -64,6 +76,7 @@ fn route(call: &Call) -> Result<Value, ApiError> {
         }
         (&Method::DELETE, ["faults"]) => {
             org.faults.clear();
+            jobs::release(org);
             Ok(json!({"ok": true}))
         }
         (&Method::POST, ["latency"]) => {
@@ -83,8 +96,17 @@ fn route(call: &Call) -> Result<Value, ApiError> {
             if body.get("used").is_some() {
                 org.requests.store(number(&body, "used")?, Ordering::Relaxed);
             }
+            for (key, allocation) in [("bulk_batches", &org.limits.bulk_batches), ("query_jobs", &org.limits.query_jobs)] {
+                if body.get(key).is_some() {
+                    allocation.set_max(number(&body, key)?);
+                }
+            }
+            org.limits
+                .long_calls
+                .set(body["long_calls"].as_u64(), body["long_call_ms"].as_u64());
             Ok(json!({"ok": true}))
         }
+        (&Method::GET, ["limits"]) => Ok(json!({"long_calls": org.limits.long_calls.count()})),
         (&Method::POST, ["storage"]) => {
             org.storage_mb.store(number(&call.json()?, "mb")?, Ordering::Relaxed);
             Ok(json!({"ok": true}))
@@ -97,10 +119,7 @@ fn route(call: &Call) -> Result<Value, ApiError> {
         }
         (&Method::POST, ["late-commits"]) => {
             let body = call.json()?;
-            let small = |key: &str| -> Result<u32, ApiError> {
-                u32::try_from(number(&body, key)?).map_err(|_| ApiError::bad("BAD_NUMBER", format!("{key} is too large")))
-            };
-            org.commit_late(small("secs")?, small("times")?);
+            org.commit_late(small(&body, "secs")?, small(&body, "times")?);
             Ok(json!({"ok": true}))
         }
         (&Method::GET, ["locks"]) => {
@@ -156,6 +175,10 @@ fn locks(call: &Call) -> Result<&LockTable, ApiError> {
 fn set_up(call: &Call, document: SetupDoc) -> Result<Value, ApiError> {
     call.org.set_up(document).map_err(|e| ApiError::bad("BAD_SETUP", e.to_string()))?;
     Ok(json!({"ok": true}))
+}
+
+fn small(body: &Value, key: &str) -> Result<u32, ApiError> {
+    u32::try_from(number(body, key)?).map_err(|_| ApiError::bad("BAD_NUMBER", format!("{key} is too large")))
 }
 
 fn number(body: &Value, key: &str) -> Result<u64, ApiError> {

@@ -79,13 +79,45 @@ pub struct RowFault {
     pub times: u64,
 }
 
-/// The next Bulk job of an object fails once it has committed `after_rows` rows (to the
-/// next chunk of 200); the rest stays unprocessed.
+/// Which of the Bulk API's directions a job fault is for.
+#[derive(Debug, Clone, Copy, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    #[default]
+    Ingest,
+    Query,
+}
+
+/// What becomes of a Bulk job.
+#[derive(Debug, Clone, Copy, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum JobFaultKind {
+    /// It fails with `message` once it has committed `after_rows` rows (to the next chunk of 200); the rest stays unprocessed.
+    #[default]
+    Fail,
+    /// It stays in progress after so many rows until it is aborted, or until somebody has looked at it `looks` times.
+    Stuck,
+    /// It is gone after `reads` reads of its results.
+    Vanish,
+}
+
+/// The next Bulk job of an object comes to grief.
 #[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct JobFault {
     pub object: String,
+    #[serde(default)]
+    pub direction: Direction,
+    #[serde(default)]
+    pub kind: JobFaultKind,
+    #[serde(default)]
     pub after_rows: usize,
+    #[serde(default)]
     pub message: String,
+    #[serde(default)]
+    pub looks: Option<u64>,
+    #[serde(default)]
+    pub reads: u64,
 }
 
 fn once() -> u64 {
@@ -143,11 +175,12 @@ impl Faults {
         Some(error)
     }
 
-    /// The scripted end of a job that has handled `rows` rows.
-    pub fn job_fault(&self, object: &str, rows: usize) -> Option<String> {
+    /// Takes the fault of this kind for a job that has handled `rows` rows.
+    pub fn job_fault(&self, object: &str, direction: Direction, kind: JobFaultKind, rows: usize) -> Option<JobFault> {
         let mut faults = self.job_faults.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = faults.iter().position(|f| f.object == object && rows >= f.after_rows)?;
-        Some(faults.remove(at).message)
+        let is_due = |f: &JobFault| f.object == object && f.direction == direction && f.kind == kind && rows >= f.after_rows;
+        let at = faults.iter().position(is_due)?;
+        Some(faults.remove(at))
     }
 
     pub fn clear(&self) {

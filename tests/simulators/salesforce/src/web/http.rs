@@ -14,7 +14,7 @@ use http_body_util::{BodyExt, Limited};
 use serde_json::json;
 
 use crate::auth::caller::Caller;
-use crate::auth::oauth;
+use crate::auth::{identity, oauth};
 use crate::bulk1;
 use crate::bulk2;
 use crate::org::OrgState;
@@ -49,12 +49,47 @@ pub struct Call {
     pub query: HashMap<String, String>,
     pub headers: HeaderMap,
     pub body: Bytes,
+    /// Too many other calls run for long.
+    pub is_crowded: bool,
 }
 
 impl Call {
     /// The body as JSON.
     pub fn json(&self) -> Result<serde_json::Value, ApiError> {
         serde_json::from_slice(&self.body).map_err(|e| ApiError::bad("JSON_PARSER_ERROR", e.to_string()))
+    }
+
+    /// The same call with another body, in JSON.
+    pub fn carrying(&self, body: impl Into<Bytes>) -> Self {
+        let mut headers = self.headers.clone();
+        headers.insert(header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+        Self {
+            org: Arc::clone(&self.org),
+            caller: self.caller.clone(),
+            method: self.method.clone(),
+            version: self.version.clone(),
+            segments: self.segments.clone(),
+            query: self.query.clone(),
+            headers,
+            body: body.into(),
+            is_crowded: self.is_crowded,
+        }
+    }
+
+    /// The token in the request's header or parameters.
+    pub fn token(&self) -> Option<&str> {
+        let sent = self.headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
+        match sent.and_then(|text| text.split_once(' ')) {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") || scheme.eq_ignore_ascii_case("oauth") => Some(token.trim()),
+            Some(_) => None,
+            None => self.query.get("oauth_token").map(String::as_str),
+        }
+    }
+
+    /// Whose session the request shows.
+    pub fn user(&self) -> Option<Id> {
+        let user = self.org.auth.user_of(self.token()?)?;
+        Id::parse(user.as_bytes()).ok()
     }
 
     /// A path below the versioned root.
@@ -90,6 +125,8 @@ pub async fn dispatch(State(org): State<Arc<OrgState>>, ConnectInfo(peer): Conne
     let path = parts.uri.path().to_owned();
     let raw: Vec<&str> = path.split('/').filter(|s| !s.is_empty()).collect();
     let is_admin = raw.first() == Some(&"__sim");
+    let is_counted = matches!(raw.as_slice(), ["services", "data" | "async" | "Soap", _, ..]);
+    let (_running, is_crowded) = is_counted.then(|| org.limits.long_calls.enter()).unzip();
     let mut fault = None;
     if !is_admin {
         org.faults.count(parts.method.as_str(), &raw);
@@ -146,7 +183,7 @@ pub async fn dispatch(State(org): State<Arc<OrgState>>, ConnectInfo(peer): Conne
     let has_version = segments.len() >= 3 && segments[0] == "services" && segments[1] == "data";
     let version = if has_version { segments[2].clone() } else { String::new() };
     let standing = standing(&version);
-    let is_data = has_version || (raw.first() == Some(&"id") && raw.get(1) != Some(&"keys"));
+    let is_identity = raw.first() == Some(&"id") && raw.get(1) != Some(&"keys");
     if has_version {
         segments.drain(..3);
     }
@@ -159,6 +196,7 @@ pub async fn dispatch(State(org): State<Arc<OrgState>>, ConnectInfo(peer): Conne
         query,
         headers: parts.headers,
         body,
+        is_crowded: is_crowded.unwrap_or(false),
     };
     let gzip = call.accepts_gzip();
     let mut reply = if is_admin {
@@ -167,7 +205,9 @@ pub async fn dispatch(State(org): State<Arc<OrgState>>, ConnectInfo(peer): Conne
         soap::handle(&call)
     } else if call.segments.len() > 1 && call.segments[0] == "services" && call.segments[1] == "async" {
         bulk1::handle(call).await
-    } else if !is_data {
+    } else if is_identity {
+        identity::identity(&call)
+    } else if !has_version {
         oauth::handle(&call)
     } else if let Err(error) = admit(&call) {
         let mut reply = error.reply();
@@ -175,9 +215,9 @@ pub async fn dispatch(State(org): State<Arc<OrgState>>, ConnectInfo(peer): Conne
             set_header(&mut reply, "www-authenticate", "Token");
         }
         reply
-    } else if has_version && standing == Standing::Retired {
+    } else if standing == Standing::Retired {
         ApiError::new(410, "GONE", "This REST API version has been retired").reply()
-    } else if has_version && standing == Standing::Unknown {
+    } else if standing == Standing::Unknown {
         ApiError::not_found().reply()
     } else {
         let worker = Arc::clone(&call.org);
@@ -186,9 +226,6 @@ pub async fn dispatch(State(org): State<Arc<OrgState>>, ConnectInfo(peer): Conne
         // Scans and bulk row work would hold up the reactor.
         let done = tokio::task::spawn_blocking(move || {
             let _origin = call.org.pubsub.as_ref().map(|_| origin::enter(origin::of_call(&call)));
-            if !has_version {
-                return oauth::identity(&call);
-            }
             negotiate::receive(&mut call)?;
             data(&call)
         })
@@ -221,16 +258,14 @@ pub async fn dispatch(State(org): State<Arc<OrgState>>, ConnectInfo(peer): Conne
 
 pub fn admit(call: &Call) -> Result<(), ApiError> {
     let bad = || ApiError::new(401, "INVALID_SESSION_ID", "Session expired or invalid");
-    let token = match call.headers.get(header::AUTHORIZATION).map(|v| v.to_str()) {
-        Some(Ok(text)) => match text.split_once(' ') {
-            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") || scheme.eq_ignore_ascii_case("oauth") => {
-                token.trim().to_owned()
-            }
-            _ => return Err(ApiError::new(401, "INVALID_AUTH_HEADER", "INVALID_HEADER_TYPE")),
-        },
-        _ => call.query.get("oauth_token").cloned().ok_or_else(bad)?,
+    let token = match call.token() {
+        Some(token) => token,
+        None if call.headers.contains_key(header::AUTHORIZATION) => {
+            return Err(ApiError::new(401, "INVALID_AUTH_HEADER", "INVALID_HEADER_TYPE"));
+        }
+        None => return Err(bad()),
     };
-    if !call.org.auth.is_valid(&token) {
+    if !call.org.auth.is_valid(token) {
         return Err(bad());
     }
     if !call.org.config.login.api_enabled && !call.version.is_empty() {
@@ -241,6 +276,13 @@ pub fn admit(call: &Call) -> Result<(), ApiError> {
     let used = call.org.requests.load(Ordering::Relaxed);
     if used >= max {
         return Err(ApiError::new(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded."));
+    }
+    if call.is_crowded {
+        return Err(ApiError::new(
+            403,
+            "REQUEST_LIMIT_EXCEEDED",
+            "ConcurrentPerOrgLongTxn Limit exceeded.",
+        ));
     }
     call.org.requests.fetch_add(1, Ordering::Relaxed);
     Ok(())

@@ -4,6 +4,7 @@ pub mod admin;
 pub mod distort;
 pub mod faults;
 pub mod http;
+pub mod jobs;
 pub mod listener;
 pub mod markup;
 pub mod negotiate;

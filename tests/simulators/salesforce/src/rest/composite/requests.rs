@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::reference::{self, Known};
 use super::subrequest::{self, Answer};
+use crate::rest::mixed;
 use crate::web::http::{Call, ok};
 use crate::web::reply::ApiError;
 
@@ -105,7 +106,7 @@ fn separately(call: &Call, list: &[Value]) -> Vec<Value> {
 
 /// Runs all subrequests as one transaction. After a failure, the failed one alone tells why.
 pub fn together(call: &Call, list: &[Value]) -> Result<Vec<Value>, Vec<Value>> {
-    let failure = call.org.records.transaction(|| {
+    let run = || {
         let mut known = Known::new();
         let mut done = Vec::with_capacity(list.len());
         for (at, entry) in list.iter().enumerate() {
@@ -116,7 +117,8 @@ pub fn together(call: &Call, list: &[Value]) -> Result<Vec<Value>, Vec<Value>> {
             done.push(named(entry, answer));
         }
         Ok(done)
-    });
+    };
+    let failure = call.org.records.transaction(|| mixed::transaction(run));
     let (failed, answer) = match failure {
         Ok(done) => return Ok(done),
         Err(failure) => failure,

@@ -130,6 +130,7 @@ fn prepare(outer: &Call, method: &str, url: &str, headers: &Value, body: Option<
         query: target.query,
         headers: own_headers(outer, headers)?,
         body: body.map(|b| b.to_string().into()).unwrap_or_default(),
+        is_crowded: false,
     })
 }
 

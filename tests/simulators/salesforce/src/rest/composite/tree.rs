@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use axum::response::Response;
 use serde_json::{Map, Value, json};
 
+use crate::rest::mixed;
 use crate::rest::records::write;
 use crate::schema::Schema;
 use crate::store::rules::Scratch;
@@ -39,7 +40,8 @@ pub fn handle(call: &Call, name: &str) -> Result<Response, ApiError> {
         gather(call, root, record, None, 1, &mut nodes)?;
     }
     check(&nodes)?;
-    Ok(match call.org.records.transaction(|| save(call, &nodes)) {
+    let run = || save(call, &nodes);
+    Ok(match call.org.records.transaction(|| mixed::transaction(run)) {
         Ok(results) => json_reply(201, &json!({"hasErrors": false, "results": results})),
         Err(results) => json_reply(400, &json!({"hasErrors": true, "results": results})),
     })
