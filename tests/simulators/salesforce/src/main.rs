@@ -101,6 +101,9 @@ struct Args {
     /// Every object with amounts says their currency.
     #[arg(long)]
     multi_currency: bool,
+    /// Addresses have codes of state and country beside the texts.
+    #[arg(long)]
+    state_country_picklists: bool,
     /// Accounts may be persons.
     #[arg(long)]
     person_accounts: bool,
@@ -221,6 +224,7 @@ fn config(args: &Args) -> anyhow::Result<OrgConfig> {
         describes: args.describes.clone(),
         multi_currency: args.multi_currency,
         person_accounts: args.person_accounts,
+        state_country: args.state_country_picklists,
         contact_relations: args.contact_relations,
         locks: args.lock_contention.then_some(LockConfig {
             wait_ms: args.lock_wait_ms,

@@ -29,6 +29,7 @@ use crate::store::db::Db;
 use crate::store::id::Id;
 use crate::store::locks::{self, LockConfig, LockTable};
 use crate::store::rules::assignment::AutoAssign;
+use crate::store::rules::places;
 use crate::store::rules::{ValidationRule, WriteContext};
 use crate::store::setup::{Setup, SetupDoc, SetupError};
 use crate::store::shared::{DbRead, DbWrite, SharedDb};
@@ -98,6 +99,8 @@ pub struct OrgConfig {
     pub describes: Option<PathBuf>,
     pub multi_currency: bool,
     pub person_accounts: bool,
+    /// State and country picklists are on.
+    pub state_country: bool,
     /// "Contacts to multiple accounts" is on.
     pub contact_relations: bool,
     /// Parallel transactions fight over records.
@@ -146,6 +149,7 @@ impl Default for OrgConfig {
             describes: None,
             multi_currency: false,
             person_accounts: false,
+            state_country: false,
             contact_relations: false,
             locks: None,
             audit_fields: false,
@@ -307,6 +311,7 @@ impl Org {
             dependencies: config.dependent_picklists.clone(),
             multi_currency: config.multi_currency,
             person_accounts: config.person_accounts,
+            state_country: config.state_country,
             contact_relations: config.contact_relations,
         })?);
         let setup = Setup::compile(config.setup.clone(), &config.validation_rules, &schema)?;
@@ -323,6 +328,9 @@ impl Org {
         }
         if let (Some(scale), Flavour::Production) = (config.scale, config.flavour) {
             generate::fill(&mut db, scale, config.seed, user_id);
+        }
+        if config.state_country {
+            places::convert(&mut db, &schema);
         }
         let username_field = schema.objects[schema.object("User").expect("built in")]
             .field("Username")

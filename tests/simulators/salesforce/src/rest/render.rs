@@ -151,15 +151,19 @@ fn address_parts(db: &Db, object: usize, field: usize) -> Vec<(&'static str, Opt
     [
         ("city", "City"),
         ("country", "Country"),
+        ("countryCode", "CountryCode"),
         ("geocodeAccuracy", "GeocodeAccuracy"),
         ("latitude", "Latitude"),
         ("longitude", "Longitude"),
         ("postalCode", "PostalCode"),
         ("state", "State"),
+        ("stateCode", "StateCode"),
         ("street", "Street"),
     ]
     .into_iter()
     .map(|(key, part)| (key, meta.field(&format!("{stem}{part}"))))
+    // Codes show only where the org has them.
+    .filter(|(key, field)| field.is_some() || !key.ends_with("Code") || *key == "postalCode")
     .collect()
 }
 

@@ -6,6 +6,7 @@ mod check;
 pub mod dependency;
 mod features;
 mod person;
+pub mod places;
 mod render;
 pub mod text;
 
@@ -16,6 +17,7 @@ use serde_json::{Map, Value};
 
 pub use dependency::{Dependency, DependencyOverride};
 pub use person::PersonSchema;
+use places::PlaceFields;
 
 /// A contradiction or a malformed entry in a schema source.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -182,6 +184,8 @@ pub struct Object {
     pub dependents: Vec<usize>,
     /// Links (object, field) that stand in the way of deleting a record of this one.
     pub restricting: Vec<(usize, usize)>,
+    /// Addresses with codes of state and country.
+    pub places: Vec<PlaceFields>,
     /// What a record counts for in data storage.
     pub storage_bytes: u64,
     pub describe: Map<String, Value>,
@@ -251,6 +255,8 @@ pub struct SchemaOptions {
     pub multi_currency: bool,
     pub person_accounts: bool,
     pub contact_relations: bool,
+    /// Addresses have codes of state and country.
+    pub state_country: bool,
 }
 
 const CAPTURED: [(&str, &str); 6] = [
@@ -322,6 +328,9 @@ impl Schema {
         }
         check::needed(&objects, replaced)?;
         features::apply(&mut objects, options)?;
+        if options.state_country {
+            places::apply(&mut objects)?;
+        }
         for change in &options.picklists {
             build::apply_override(&mut objects, change)?;
         }
@@ -335,6 +344,9 @@ impl Schema {
         let by_prefix = objects.iter().enumerate().map(|(i, o)| (o.prefix, i)).collect();
         for object in &mut objects {
             dependency::resolve(object)?;
+            if options.state_country {
+                places::resolve(object);
+            }
             object.storage_bytes = features::storage_bytes(object);
             for field in &mut object.fields {
                 field.targets = field

@@ -8,6 +8,7 @@ pub mod duplicates;
 pub mod merge;
 mod person;
 pub mod picklists;
+pub mod places;
 mod references;
 mod relations;
 pub mod triggers;
@@ -160,6 +161,9 @@ pub fn write(
     }
     if let Some(setup) = setup {
         prepare(setup, db, context, meta, stored.as_ref(), draft, given)?;
+    }
+    if !meta.places.is_empty() {
+        places::before_write(meta, draft, given)?;
     }
     required(meta, insert, draft, given)?;
     references::references(db, meta, draft, given)?;
