@@ -22,8 +22,9 @@ use crate::pull::Puller;
 use crate::subjects::{self, header};
 use crate::trace;
 
-/// A message that is neither acknowledged nor kept alive for this long is delivered again.
-pub const ACK_WAIT: Duration = Duration::from_secs(30);
+/// A message that is neither acknowledged nor kept alive for this long is delivered again. As long as a lease: whoever
+/// follows a dead worker finds what that one had pulled.
+pub const ACK_WAIT: Duration = Duration::from_secs(10);
 /// How long an acknowledgement is waited for to be confirmed.
 const ACK_CONFIRM_WAIT: Duration = Duration::from_secs(2);
 /// How long one pull waits for a message before it is renewed.

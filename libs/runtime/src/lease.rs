@@ -225,6 +225,31 @@ impl Lease {
     }
 }
 
+/// Takes leases that have run out from whoever held them, inside a transaction; answers their tasks, each to one caller. A
+/// holder that wakes up later finds its lease lost like any other.
+///
+/// # Errors
+/// [`sqlx::Error`]: roll back.
+pub async fn reclaim(tx: &mut PgConnection) -> Result<Vec<TaskId>, sqlx::Error> {
+    let rows = sqlx::query(
+        "update task set holder = null, expires_at = null, updated_at = clock_timestamp()
+         where state = 'open' and holder is not null and expires_at < clock_timestamp() returning run, object, step",
+    )
+    .fetch_all(tx)
+    .await?;
+    let task = |row: &sqlx::postgres::PgRow| {
+        Some(TaskId {
+            run: RunId::new(row.get::<String, _>(0)).ok()?,
+            object: match row.get::<String, _>(1) {
+                name if name.is_empty() => None,
+                name => Some(ObjectName::new(name).ok()?),
+            },
+            step: row.get(2),
+        })
+    };
+    Ok(rows.iter().filter_map(task).collect())
+}
+
 /// How many leases of a run have not expired.
 ///
 /// # Errors

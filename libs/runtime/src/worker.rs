@@ -3,9 +3,13 @@
 //! An invitation is acknowledged once its task is leased, held by somebody else, or finished. The lease is renewed while
 //! the work goes on; with each renewal the coordinator is asked whether the run shall go on. Finishing and reporting are
 //! one transaction.
+//!
+//! A worker that dies says nothing, and invitations to a task that is held are spaced out ever wider. So every worker looks
+//! for leases that have run out and says so in the dead one's place ([`lose_no_time`]): the next invitation comes at once.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::Utc;
@@ -20,13 +24,13 @@ use syncline_wire::run::run_control_service_client::RunControlServiceClient;
 use syncline_wire::run::{GetIntentRequest, Intent};
 use syncline_wire::stage::Invitation;
 use thiserror::Error;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
 use crate::failpoint;
-use crate::lease::{LEASE_RENEWAL, Lease, LeaseError, Take, TaskId};
+use crate::lease::{self, LEASE_RENEWAL, Lease, LeaseError, Take, TaskId};
 use crate::metrics;
 use crate::outbox;
 use crate::platform::Platform;
@@ -34,6 +38,9 @@ use crate::rpc::with_trace;
 
 /// Unexpected failures of one task in a row after which the run is stopped instead of tried again.
 const FAILURES_MAX: i32 = 5;
+
+/// How often leases are looked for that have run out.
+const RECLAIM_EVERY: Duration = Duration::from_secs(1);
 
 /// How a piece of work ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -146,6 +153,7 @@ pub trait Stage: Send + Sync + 'static {
 /// [`BusError`] when the stage's consumer cannot be made.
 pub async fn run(platform: &Platform, stage: Arc<dyn Stage>, slots: usize) -> Result<(), BusError> {
     let slots = Arc::new(Semaphore::new(slots));
+    platform.spawn("lost leases", lose_no_time(platform.clone(), Arc::clone(&stage)));
     let service = platform.config.service;
     platform
         .bus
@@ -157,50 +165,47 @@ pub async fn run(platform: &Platform, stage: Arc<dyn Stage>, slots: usize) -> Re
                     tracing::error!("an invitation with invalid names was dropped");
                     return Handled::Done;
                 };
-                match Lease::take(&platform.db, task.clone(), &platform.instance).await {
-                    Ok(Take::Taken(lease)) => {
-                        if failpoint::pass(&failpoint::WORKER_LEASE_TAKEN).await.is_err() {
-                            return Handled::Retry { after: LEASE_RENEWAL };
-                        }
-                        let span = tracing::info_span!(parent: None, "work", run = %task.run, %task, epoch = lease.epoch);
-                        span.follows_from(tracing::Span::current());
-                        tokio::spawn(
-                            async move {
-                                let began = std::time::Instant::now();
-                                attend(
-                                    &platform,
-                                    began,
-                                    stage,
-                                    Work {
-                                        tenant,
-                                        lease,
-                                        stop: platform.shutdown.child_token(),
-                                    },
-                                )
-                                .await;
-                                drop(slot);
-                            }
-                            .instrument(span),
-                        );
-                    }
-                    Ok(Take::Held) => {}
-                    Ok(Take::Finished { with_errors }) => {
-                        // The coordinator does not know yet: say it again.
-                        if let Some(fact) = done(&task, with_errors)
-                            && let Err(error) = platform.bus.publish_event(&event(&tenant, &task.run, fact)).await
-                        {
-                            tracing::warn!(%error, "could not repeat that a task is done");
-                        }
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, "a lease could not be taken; the invitation will come again");
-                        return Handled::Retry { after: LEASE_RENEWAL };
-                    }
-                }
-                Handled::Done
+                begin(platform, stage, tenant, task, slot).await
             }
         })
         .await
+}
+
+/// Takes a task's lease, if it can be had, and has the work go on beside; the slot is kept for as long.
+async fn begin(platform: Platform, stage: Arc<dyn Stage>, tenant: TenantId, task: TaskId, slot: OwnedSemaphorePermit) -> Handled {
+    match Lease::take(&platform.db, task.clone(), &platform.instance).await {
+        Ok(Take::Taken(lease)) => {
+            if failpoint::pass(&failpoint::WORKER_LEASE_TAKEN).await.is_err() {
+                return Handled::Retry { after: LEASE_RENEWAL };
+            }
+            let span = tracing::info_span!(parent: None, "work", run = %task.run, %task, epoch = lease.epoch);
+            span.follows_from(tracing::Span::current());
+            let work = Work {
+                tenant,
+                lease,
+                stop: platform.shutdown.child_token(),
+            };
+            let attended = async move {
+                attend(&platform, std::time::Instant::now(), stage, work).await;
+                drop(slot);
+            };
+            tokio::spawn(attended.instrument(span));
+        }
+        Ok(Take::Held) => {}
+        Ok(Take::Finished { with_errors }) => {
+            // The coordinator does not know yet: say it again.
+            if let Some(fact) = done(&task, with_errors)
+                && let Err(error) = platform.bus.publish_event(&event(&tenant, &task.run, fact)).await
+            {
+                tracing::warn!(%error, "could not repeat that a task is done");
+            }
+        }
+        Err(error) => {
+            tracing::warn!(%error, "a lease could not be taken; the invitation will come again");
+            return Handled::Retry { after: LEASE_RENEWAL };
+        }
+    }
+    Handled::Done
 }
 
 fn read(invitation: &Invitation) -> Option<(TenantId, TaskId)> {
@@ -266,6 +271,49 @@ async fn attend(platform: &Platform, began: std::time::Instant, stage: Arc<dyn S
         Err(error) => tracing::warn!(%error, "a task could not be concluded; it will be invited again"),
         Ok(()) => {}
     }
+}
+
+/// Sees to leases that have run out, until it is dropped.
+async fn lose_no_time(platform: Platform, stage: Arc<dyn Stage>) {
+    // Beside the slots, which wait for invitations even when nobody works.
+    let spare = Arc::new(Semaphore::new(1));
+    loop {
+        tokio::time::sleep(RECLAIM_EVERY).await;
+        match reclaim(&platform).await {
+            Ok(unfinished) => {
+                for task in unfinished {
+                    // Who is busy leaves it to the invitation that comes anyhow.
+                    if let Ok(slot) = Arc::clone(&spare).try_acquire_owned() {
+                        begin(platform.clone(), Arc::clone(&stage), platform.config.tenant.clone(), task, slot).await;
+                    }
+                }
+            }
+            Err(error) => tracing::warn!(%error, "leases that have run out could not be looked for; trying again"),
+        }
+    }
+}
+
+/// Says of lost work on objects that it has to be invited again, because whether it goes on is the coordinator's to decide.
+/// Answers lost work on runs themselves, which leaves nothing behind that a stopped run would have to be cleaned of.
+async fn reclaim(platform: &Platform) -> Result<Vec<TaskId>, sqlx::Error> {
+    let mut unfinished = Vec::new();
+    let mut tx = platform.db.begin().await?;
+    for task in lease::reclaim(&mut tx).await? {
+        tracing::warn!(%task, "whoever worked on a task is gone");
+        let Some(object) = &task.object else {
+            unfinished.push(task);
+            continue;
+        };
+        let yielded = StepYielded {
+            object: object.to_string(),
+            step: task.step.clone(),
+            reason: "whoever worked on it is gone".to_owned(),
+        };
+        let fact = Fact::StepYielded(yielded);
+        outbox::event(&mut tx, &event(&platform.config.tenant, &task.run, fact)).await?;
+    }
+    tx.commit().await?;
+    Ok(unfinished)
 }
 
 /// Renews the lease and asks for the run's intent until the lease is lost.

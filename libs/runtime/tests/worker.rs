@@ -15,7 +15,7 @@ use sqlx::PgConnection;
 use syncline_domain::ErrorCode;
 use syncline_runtime::lease::{self, Take};
 use syncline_runtime::worker::{self, Stage, Work};
-use syncline_runtime::{Outcome, Platform, StageError};
+use syncline_runtime::{Lease, Outcome, Platform, StageError, TaskId};
 use syncline_wire::event::run_event::Fact;
 use syncline_wire::event::{StepDone, StepFailed, StepYielded};
 use syncline_wire::run::run_control_service_server::{RunControlService, RunControlServiceServer};
@@ -274,9 +274,50 @@ async fn a_worker_killed_at_work_is_followed_by_another_one() {
     bench.facts(1).await;
     assert_eq!(stage.calls(), 1, "its lease has not expired");
     bench.expire().await;
+    // Without another invitation nobody would take it, so it is said that there is need for one.
+    let gone = StepYielded {
+        object: "Account".to_owned(),
+        step: "extract".to_owned(),
+        reason: "whoever worked on it is gone".to_owned(),
+    };
+    assert_eq!(bench.facts(2).await.last(), Some(&Fact::StepYielded(gone)));
+    assert_eq!(stage.calls(), 1);
     bench.invite("extract").await;
-    bench.facts(2).await;
+    bench.facts(3).await;
     assert_eq!(stage.calls(), 2);
+}
+
+#[tokio::test]
+async fn work_on_a_run_itself_goes_on_when_its_worker_is_gone() {
+    let bench = Bench::start().await;
+    let task = TaskId {
+        object: None,
+        ..bench.task("analyze")
+    };
+    let taken = Lease::take(&bench.platform.db, task, "test").await.unwrap(); // by a process that is no more
+    assert!(matches!(taken, Take::Taken(_)));
+    let stage = Script::new(async |_| Ok(Outcome::Done { with_errors: false }));
+    run(&bench.platform, &stage);
+    bench.expire().await;
+    until(async || (stage.calls() == 1).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_lease_that_ran_out_is_told_of_by_one_of_all_replicas() {
+    let bench = Bench::start().await;
+    let replica = bench.replica().await;
+    let _held = bench.taken("extract").await;
+    let stage = Script::new(async |_| Ok(Outcome::Done { with_errors: false }));
+    run(&bench.platform, &stage);
+    run(&replica, &stage);
+    bench.expire().await;
+    bench.facts(1).await;
+    let _held = bench.taken("verify").await;
+    bench.expire().await;
+    // Whatever the second replica would have had to say of the first lease came before this.
+    let facts = bench.facts(2).await;
+    assert_eq!(facts.len(), 2, "{facts:?}");
+    replica.shutdown.cancel();
 }
 
 fn often(config: &mut syncline_runtime::Config) {
