@@ -74,6 +74,7 @@ fn route(call: &Call) -> Result<Value, ApiError> {
             org.faults.add_job_fault(fault);
             Ok(json!({"ok": true}))
         }
+        (&Method::GET, ["faults"]) => Ok(json!({"left": org.faults.left()})),
         (&Method::DELETE, ["faults"]) => {
             org.faults.clear();
             jobs::release(org);

@@ -190,6 +190,14 @@ impl Faults {
         self.latency_ms.store(0, Ordering::Relaxed);
     }
 
+    /// How often scripted faults of every kind would still happen.
+    pub fn left(&self) -> u64 {
+        let rows = self.row_faults.lock().unwrap_or_else(PoisonError::into_inner);
+        let jobs = self.job_faults.lock().unwrap_or_else(PoisonError::into_inner);
+        let rules = self.rules();
+        rules.iter().map(|r| r.times).chain(rows.iter().map(|(_, f)| f.times)).sum::<u64>() + jobs.len() as u64
+    }
+
     pub fn set_latency_ms(&self, latency_ms: u64) {
         self.latency_ms.store(latency_ms, Ordering::Relaxed);
     }
@@ -256,8 +264,11 @@ mod tests {
         faults.add(serde_json::from_value(fault).unwrap());
         assert_eq!(faults.take("GET", "/x/jobs"), None);
         assert_eq!(faults.take("POST", "/x/jobs"), None);
+        assert_eq!(faults.left(), 2);
         assert_eq!(faults.take("POST", "/x/jobs"), Some(FaultKind::Cut));
+        assert_eq!(faults.left(), 1);
         assert_eq!(faults.take("POST", "/x/jobs"), Some(FaultKind::Cut));
         assert_eq!(faults.take("POST", "/x/jobs"), None);
+        assert_eq!(faults.left(), 0);
     }
 }
