@@ -3,7 +3,7 @@
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/syncline/target
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help docs demo down down-tests set-up binary build test lint fmt clippy deny chart observability image sbom image-lint chart-run clients conformance coverage compare compare-corruptions ci
+.PHONY: help docs demo down down-tests set-up binary build test lint fmt clippy deny chart observability image sbom image-lint chart-run clients conformance coverage compare compare-corruptions chaos crash-matrix ci
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-20s %s\n", $$1, $$2 }'
@@ -76,6 +76,14 @@ compare: ## compare the demo's two orgs over plain REST, and scan every file und
 
 compare-corruptions: build ## prove on a small demo of its own that `make compare` finds swapped, lost and unmasked records
 	@tests/compare/corruptions.py
+
+chaos: set-up ## break a running installation for CHAOS_MINUTES (10), each trial checked over plain REST; CHAOS_SEED repeats one (docs/chaos.md)
+	cargo build --locked -p syncline-cli -p syncline-salesforce-simulator -p syncline-chaos
+	@$(CARGO_TARGET_DIR)/debug/syncline-chaos run
+
+crash-matrix: ## docs/crash-matrix.md, from what `make chaos` recorded
+	cargo build --locked -p syncline-chaos
+	@$(CARGO_TARGET_DIR)/debug/syncline-chaos matrix .local/chaos/*.jsonl
 
 ci: ## what a change must pass
 	@bash .ci/run
