@@ -250,6 +250,23 @@ pub async fn reclaim(tx: &mut PgConnection) -> Result<Vec<TaskId>, sqlx::Error> 
     Ok(rows.iter().filter_map(task).collect())
 }
 
+/// Opens a finished task again, inside a transaction. One that is open, and whoever works on it, are left alone.
+///
+/// # Errors
+/// [`sqlx::Error`] when the database cannot be asked.
+pub async fn reopen(tx: &mut PgConnection, run: &RunId, object: &ObjectName, step: Step) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "update task set state = 'open', with_errors = false, failures = 0, updated_at = clock_timestamp()
+         where run = $1 and object = $2 and step = $3 and state = 'done'",
+    )
+    .bind(run.as_str())
+    .bind(object.as_str())
+    .bind(step.as_str())
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
 /// How many leases of a run have not expired.
 ///
 /// # Errors

@@ -44,6 +44,7 @@ metrics! {
     STEP_DURATION Histogram "syncline.step.duration" "s" ["step"] "How long a task worked under one lease until its step was done.";
     RETRIES Counter "syncline.retries" "{task}" ["stage" "code"] "Tasks that failed with something that passes by itself, and are tried again.";
     LEASES_LOST Counter "syncline.leases.lost" "{lease}" ["stage"] "Leases that were taken by somebody else while their holder worked.";
+    BUS_LOSSES Counter "syncline.bus.losses" "{object}" ["audience"] "Objects that are read again because batches were gone from the bus (raw, clean).";
     REDELIVERIES Counter "syncline.redeliveries" "{message}" ["stage"] "Batches that were delivered again.";
     DEAD_LETTERS Counter "syncline.dead_letters" "{message}" ["stage"] "Messages that were given up.";
     RECORDS_REFUSED Counter "syncline.records.refused" "{record}" ["code"] "Records that the target refused.";

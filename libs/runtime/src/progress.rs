@@ -1,60 +1,85 @@
 //! `StageService`: what a stage's own tables say of a run.
 
 use async_trait::async_trait;
-use syncline_domain::{ErrorCode, RunId};
+use sqlx::PgConnection;
+use syncline_domain::run::Step;
+use syncline_domain::{ErrorCode, ObjectName, RunId};
 use syncline_wire::stage::stage_service_server::{StageService, StageServiceServer};
-use syncline_wire::stage::{GetProgressRequest, GetProgressResponse};
+use syncline_wire::stage::{GetProgressRequest, GetProgressResponse, ReopenRequest, ReopenResponse};
 use syncline_wire::status::{invalid_field, status};
 use tonic::{Request, Response, Status};
 
 use crate::lease;
 use crate::platform::Platform;
 
-/// How many claims of a run are open; only the loader has any.
+/// What a stage's own tables know beside its tasks.
 #[async_trait]
-pub trait Claims: Send + Sync + 'static {
-    async fn unsettled(&self, run: &RunId) -> Result<u32, sqlx::Error>;
-}
-
-/// A stage that claims nothing at a target.
-pub struct NoClaims;
-
-#[async_trait]
-impl Claims for NoClaims {
+pub trait Books: Send + Sync + 'static {
+    /// How many claims of a run are open; only the loader has any.
     async fn unsettled(&self, _run: &RunId) -> Result<u32, sqlx::Error> {
         Ok(0)
     }
+
+    /// Objects of which a reading has arrived whole, every batch dealt with.
+    async fn received(&self, _run: &RunId) -> Result<Vec<String>, sqlx::Error> {
+        Ok(Vec::new())
+    }
+
+    /// Forgets what stands in the way of another reading, inside the transaction that reopens the stage's step.
+    async fn reopen(&self, _tx: &mut PgConnection, _run: &RunId, _object: &ObjectName) -> Result<(), sqlx::Error> {
+        Ok(())
+    }
 }
 
-pub struct Progress<C> {
+pub struct Progress<B> {
     platform: Platform,
-    claims: C,
+    books: B,
+    /// The step that [`Books::reopen`] opens again, if the stage has one.
+    reading: Option<Step>,
 }
 
-impl<C: Claims> Progress<C> {
-    /// The service, ready to be routed.
+impl<B: Books> Progress<B> {
+    /// The service, ready to be routed. `reading`: the step that begins again when batches are lost.
     #[must_use]
-    pub fn service(platform: &Platform, claims: C) -> StageServiceServer<Self> {
+    pub fn service(platform: &Platform, books: B, reading: Option<Step>) -> StageServiceServer<Self> {
         StageServiceServer::new(Self {
             platform: platform.clone(),
-            claims,
+            books,
+            reading,
         })
     }
 }
 
+fn unknown(_: sqlx::Error) -> Status {
+    status(ErrorCode::DatabaseUnavailable, "the stage's database cannot be reached")
+}
+
 #[tonic::async_trait]
-impl<C: Claims> StageService for Progress<C> {
+impl<B: Books> StageService for Progress<B> {
     async fn get_progress(&self, request: Request<GetProgressRequest>) -> Result<Response<GetProgressResponse>, Status> {
         let run = RunId::new(request.into_inner().run).map_err(|e| invalid_field(ErrorCode::RequestInvalid, "run", e.to_string()))?;
-        let unknown = |_| status(ErrorCode::DatabaseUnavailable, "the stage's database cannot be reached");
         let done = lease::finished(&self.platform.db, &run).await.map_err(unknown)?;
         let done = done
             .into_iter()
             .map(|(object, step, errors)| format!("{object}/{step}{}", if errors { "/errors" } else { "" }));
         Ok(Response::new(GetProgressResponse {
             live_leases: lease::live(&self.platform.db, &run).await.map_err(unknown)?,
-            unsettled_claims: self.claims.unsettled(&run).await.map_err(unknown)?,
+            unsettled_claims: self.books.unsettled(&run).await.map_err(unknown)?,
+            received: self.books.received(&run).await.map_err(unknown)?,
             done: done.filter(|d| !d.starts_with('/')).collect(),
         }))
+    }
+
+    async fn reopen(&self, request: Request<ReopenRequest>) -> Result<Response<ReopenResponse>, Status> {
+        let request = request.into_inner();
+        let run = RunId::new(request.run).map_err(|e| invalid_field(ErrorCode::RequestInvalid, "run", e.to_string()))?;
+        let object = ObjectName::new(request.object).map_err(|e| invalid_field(ErrorCode::RequestInvalid, "object", e.to_string()))?;
+        let mut tx = self.platform.db.begin().await.map_err(unknown)?;
+        if let Some(step) = self.reading {
+            lease::reopen(&mut tx, &run, &object, step).await.map_err(unknown)?;
+        }
+        self.books.reopen(&mut tx, &run, &object).await.map_err(unknown)?;
+        tx.commit().await.map_err(unknown)?;
+        Ok(Response::new(ReopenResponse {}))
     }
 }

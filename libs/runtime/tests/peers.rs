@@ -10,17 +10,18 @@ use bench::{Bench, serve};
 use futures::future::join_all;
 use syncline_connect::Access;
 use syncline_domain::plan::{Cost, Endpoint, Plan};
+use syncline_domain::run::Step;
 use syncline_domain::{ConnectionName, ErrorCode, ObjectName, RunId, SyncName};
 use syncline_runtime::access::ServiceAccess;
 use syncline_runtime::plans::Plans;
-use syncline_runtime::progress::{NoClaims, Progress};
+use syncline_runtime::progress::{Books, Progress};
 use syncline_runtime::{Lease, TaskId};
 use syncline_wire::access::access_service_server::{AccessService, AccessServiceServer};
 use syncline_wire::access::*;
 use syncline_wire::analysis::plan_service_server::{PlanService, PlanServiceServer};
 use syncline_wire::analysis::{GetPlanRequest, GetPlanResponse};
-use syncline_wire::stage::GetProgressRequest;
 use syncline_wire::stage::stage_service_client::StageServiceClient;
+use syncline_wire::stage::{GetProgressRequest, ReopenRequest};
 use syncline_wire::status::{code_of, status};
 use tonic::service::Routes;
 use tonic::{Code, Request, Response, Status};
@@ -239,6 +240,20 @@ async fn a_plan_is_fetched_once_per_run_and_errors_keep_their_code() {
     assert_eq!(error.code(), ErrorCode::Internal);
 }
 
+/// A stage that forgets a batch of its own when it is told that some are lost.
+struct Forgetful;
+
+#[tonic::async_trait]
+impl Books for Forgetful {
+    async fn reopen(&self, tx: &mut sqlx::PgConnection, _: &RunId, object: &ObjectName) -> Result<(), sqlx::Error> {
+        sqlx::query("insert into outbox (subject, payload) values ($1, '')")
+            .bind(object.as_str())
+            .execute(tx)
+            .await?;
+        Ok(())
+    }
+}
+
 #[tokio::test]
 async fn progress_is_what_the_tables_say_of_that_run() {
     let bench = Bench::start().await;
@@ -260,13 +275,35 @@ async fn progress_is_what_the_tables_say_of_that_run() {
         ..bench.task("extract")
     };
     Lease::take(db, other, "test").await.unwrap();
-    let url = serve(Routes::new(Progress::service(&bench.platform, NoClaims))).await;
+    let url = serve(Routes::new(Progress::service(&bench.platform, Forgetful, Some(Step::Extract)))).await;
     let mut client = StageServiceClient::connect(url).await.unwrap();
     let ask = |run: &str| GetProgressRequest { run: run.to_owned() };
     let mut progress = client.get_progress(ask(bench.run.as_str())).await.unwrap().into_inner();
     progress.done.sort();
     assert_eq!(progress.done, ["Account/extract", "Account/verify/errors"]);
     assert_eq!((progress.live_leases, progress.unsettled_claims), (2, 0));
+    let lost = ReopenRequest {
+        run: bench.run.to_string(),
+        object: "Account".to_owned(),
+    };
+    client.reopen(lost.clone()).await.unwrap();
+    let after = client.get_progress(ask(bench.run.as_str())).await.unwrap().into_inner();
+    assert_eq!(
+        after.done,
+        ["Account/verify/errors"],
+        "the stage's reading is open again, nothing else"
+    );
+    assert_eq!(after.live_leases, 2, "whoever works is left alone");
+    let told: i64 = sqlx::query_scalar("select count(*) from outbox where subject = 'Account'")
+        .fetch_one(db)
+        .await
+        .unwrap();
+    assert_eq!(told, 1, "and the stage's own tables forgot");
+    let nameless = ReopenRequest {
+        object: "a b".to_owned(),
+        ..lost
+    };
+    assert_eq!(client.reopen(nameless).await.unwrap_err().code(), Code::InvalidArgument);
     let nothing = client.get_progress(ask("never-heard-of")).await.unwrap().into_inner();
     assert_eq!((nothing.live_leases, nothing.done.len()), (0, 0));
     assert_eq!(client.get_progress(ask("a.b")).await.unwrap_err().code(), Code::InvalidArgument);

@@ -5,9 +5,10 @@
 //! (`domain::run`), which knows what it has applied.
 //!
 //! It decides nothing itself: every decision is `domain::run::next`. [`shell`] applies one event in one transaction;
-//! [`reconciler`] makes time pass, asks stages what they know, and so makes up for lost messages.
+//! [`reconciler`] makes time pass, asks stages what they know, and so makes up for lost messages; [`losses`] for lost batches.
 
 pub mod api;
+mod losses;
 pub mod reconciler;
 pub mod shell;
 pub mod store;

@@ -15,6 +15,7 @@ use syncline_wire::stage::stage_service_client::StageServiceClient;
 use syncline_wire::stage::{GetProgressRequest, GetProgressResponse};
 use tonic::transport::Channel;
 
+use crate::losses;
 use crate::shell::{self, ApplyError};
 use crate::store;
 
@@ -78,7 +79,10 @@ pub async fn one_round(platform: &Platform, compare: bool) -> Result<(), sqlx::E
         };
         match row.state.life {
             Life::Pausing | Life::Cancelling | Life::Failing { .. } => settle_down(platform, &run).await,
-            Life::Running if compare => catch_up(platform, &run).await,
+            Life::Running if compare => {
+                catch_up(platform, &run).await;
+                losses::mend(platform, &run).await;
+            }
             _ => {}
         }
     }
@@ -151,7 +155,7 @@ async fn ask_all(platform: &Platform, run: &str) -> Option<Vec<GetProgressRespon
     Some(answers)
 }
 
-async fn ask(stage: Channel, run: &str) -> Option<GetProgressResponse> {
+pub(crate) async fn ask(stage: Channel, run: &str) -> Option<GetProgressResponse> {
     let mut client = StageServiceClient::new(with_trace(stage));
     let answer = tokio::time::timeout(ANSWER_WAIT, client.get_progress(GetProgressRequest { run: run.to_owned() })).await;
     answer.ok()?.ok().map(tonic::Response::into_inner)
@@ -179,6 +183,6 @@ async fn purge_finished(platform: &Platform) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
-fn report(run: &str, error: &ApplyError) {
+pub(crate) fn report(run: &str, error: &ApplyError) {
     tracing::warn!(%run, %error, "an event of the reconciler was not applied");
 }

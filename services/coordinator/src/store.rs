@@ -129,6 +129,21 @@ pub async fn run_lock(tx: &mut PgConnection, id: &str) -> Result<Option<RunRow>,
     Ok(row.as_ref().map(run_row))
 }
 
+/// The run as it is, without waiting for anybody.
+pub async fn run_look(db: impl PgExecutor<'_>, id: &str) -> Result<Option<RunRow>, sqlx::Error> {
+    let sql = format!("{RUN} where id = $1");
+    let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(id).fetch_optional(db).await?;
+    Ok(row.as_ref().map(run_row))
+}
+
+/// Whether this transaction is the only one that mends the run; until it ends.
+pub async fn run_mending(tx: &mut PgConnection, id: &str) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("select pg_try_advisory_xact_lock(hashtext('mend/' || $1))")
+        .bind(id)
+        .fetch_one(tx)
+        .await
+}
+
 pub async fn run_by_key(db: impl PgExecutor<'_>, tenant: &str, key: &str) -> Result<Option<RunRow>, sqlx::Error> {
     let sql = format!("{RUN} where tenant = $1 and idempotency_key = $2");
     let row = sqlx::query(sqlx::AssertSqlSafe(sql))

@@ -5,7 +5,7 @@
 //!
 //! A batch is recorded, then published, then marked as published ([`reading`]). After a crash exactly the page that was
 //! being read is read again; batches that were published are skipped, and one whose content no longer has the recorded
-//! digest starts a new generation.
+//! digest starts a new generation. So does a reading whose batches were lost on the bus ([`Books::reopen`]).
 
 mod publishing;
 pub mod reading;
@@ -13,7 +13,10 @@ mod store;
 
 use std::sync::Arc;
 
-use syncline_runtime::progress::{NoClaims, Progress};
+use sqlx::PgConnection;
+use syncline_domain::run::Step;
+use syncline_domain::{ObjectName, RunId};
+use syncline_runtime::progress::{Books, Progress};
 use syncline_runtime::{Config, Platform, rpc, worker};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -23,6 +26,15 @@ pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 
 /// Objects that one process reads at a time; each holds one page's stream and a few batches in memory.
 const OBJECTS_MAX: usize = 2;
+
+struct Readings;
+
+#[tonic::async_trait]
+impl Books for Readings {
+    async fn reopen(&self, tx: &mut PgConnection, run: &RunId, object: &ObjectName) -> Result<(), sqlx::Error> {
+        store::generation_give_up(tx, run, object).await
+    }
+}
 
 /// Runs the extractor until shutdown.
 ///
@@ -38,6 +50,6 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
             tasks.shutdown.cancel();
         }
     });
-    rpc::serve(&platform, Routes::new(Progress::service(&platform, NoClaims))).await?;
+    rpc::serve(&platform, Routes::new(Progress::service(&platform, Readings, Some(Step::Extract)))).await?;
     Ok(())
 }

@@ -72,6 +72,20 @@ pub async fn generation_state(
     Ok(())
 }
 
+/// A finished reading whose batches are lost: the newest one is not read on. One that is still open goes on.
+pub async fn generation_give_up(tx: &mut PgConnection, run: &RunId, object: &ObjectName) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "update generation set state = 'lost' where run = $1 and object = $2 and partition = $3 and state = 'done'
+           and generation = (select max(generation) from generation where run = $1 and object = $2 and partition = $3)",
+    )
+    .bind(run.as_str())
+    .bind(object.as_str())
+    .bind(PARTITION)
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
 /// Moves the place where a crash would begin again, and adds up the calls that were made.
 pub async fn generation_advance(
     tx: &mut PgConnection,

@@ -24,8 +24,9 @@ mod telling;
 
 use std::sync::Arc;
 
+use syncline_domain::RunId;
 use syncline_runtime::keys::provider::Kek;
-use syncline_runtime::progress::{Claims, Progress};
+use syncline_runtime::progress::{Books, Progress};
 use syncline_runtime::{Config, Platform, metrics, rpc, worker};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -40,12 +41,16 @@ const TASKS_MAX: usize = 2;
 
 const CLAIMS_COUNTED_EVERY: std::time::Duration = std::time::Duration::from_secs(10);
 
-struct OpenEntries(Platform);
+struct Claims(Platform);
 
 #[tonic::async_trait]
-impl Claims for OpenEntries {
-    async fn unsettled(&self, run: &syncline_domain::RunId) -> Result<u32, sqlx::Error> {
+impl Books for Claims {
+    async fn unsettled(&self, run: &RunId) -> Result<u32, sqlx::Error> {
         store::journal::open_count(&self.0.db, run).await
+    }
+
+    async fn received(&self, run: &RunId) -> Result<Vec<String>, sqlx::Error> {
+        store::batches::received(&self.0.db, run).await
     }
 }
 
@@ -74,6 +79,6 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
             tokio::time::sleep(CLAIMS_COUNTED_EVERY).await;
         }
     });
-    rpc::serve(&platform, Routes::new(Progress::service(&platform, OpenEntries(platform.clone())))).await?;
+    rpc::serve(&platform, Routes::new(Progress::service(&platform, Claims(platform.clone()), None))).await?;
     Ok(())
 }

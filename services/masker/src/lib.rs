@@ -14,7 +14,10 @@ pub mod transforming;
 
 use std::sync::Arc;
 
-use syncline_runtime::progress::{NoClaims, Progress};
+use sqlx::PgConnection;
+use syncline_domain::run::Step;
+use syncline_domain::{ObjectName, RunId};
+use syncline_runtime::progress::{Books, Progress};
 use syncline_runtime::{Config, Platform, rpc, worker};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -24,6 +27,19 @@ pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 
 /// Objects that one process transforms at a time; each holds a few batches in memory.
 const OBJECTS_MAX: usize = 2;
+
+struct Arrivals(Platform);
+
+#[tonic::async_trait]
+impl Books for Arrivals {
+    async fn received(&self, run: &RunId) -> Result<Vec<String>, sqlx::Error> {
+        store::received(&self.0.db, run).await
+    }
+
+    async fn reopen(&self, tx: &mut PgConnection, run: &RunId, object: &ObjectName) -> Result<(), sqlx::Error> {
+        store::ends_forget(tx, run, object).await
+    }
+}
 
 /// Runs the masker until shutdown.
 ///
@@ -39,6 +55,10 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
             tasks.shutdown.cancel();
         }
     });
-    rpc::serve(&platform, Routes::new(Progress::service(&platform, NoClaims))).await?;
+    rpc::serve(
+        &platform,
+        Routes::new(Progress::service(&platform, Arrivals(platform.clone()), Some(Step::Transform))),
+    )
+    .await?;
     Ok(())
 }

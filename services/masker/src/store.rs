@@ -75,7 +75,19 @@ pub async fn end_record(tx: &mut PgConnection, name: &BatchName, batches: u32, r
     Ok(())
 }
 
-/// Whether some generation of the object has ended and all its batches are done.
+/// Objects of a run of which some generation has ended and all its batches are done.
+pub async fn received(db: impl PgExecutor<'_>, run: &RunId) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar(
+        "select distinct e.object from partition_end e where e.run = $1 and e.batches <=
+           (select count(*) from batch b where b.run = e.run and b.object = e.object and b.partition = e.partition
+              and b.generation = e.generation and b.seq < e.batches and b.done)",
+    )
+    .bind(run.as_str())
+    .fetch_all(db)
+    .await
+}
+
+/// Whether the object is among them.
 pub async fn is_complete(db: impl PgExecutor<'_>, run: &RunId, object: &ObjectName) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar(
         "select exists (select 1 from partition_end e where e.run = $1 and e.object = $2 and e.batches <=
@@ -88,25 +100,41 @@ pub async fn is_complete(db: impl PgExecutor<'_>, run: &RunId, object: &ObjectNa
     .await
 }
 
-pub async fn counts_add(tx: &mut PgConnection, run: &RunId, object: &ObjectName, counts: &[FieldCount]) -> Result<(), sqlx::Error> {
+/// What came of the ends seen so far is lost: only another generation's end counts.
+pub async fn ends_forget(tx: &mut PgConnection, run: &RunId, object: &ObjectName) -> Result<(), sqlx::Error> {
+    sqlx::query("delete from partition_end where run = $1 and object = $2")
+        .bind(run.as_str())
+        .bind(object.as_str())
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+/// Adds a batch's counts to those of its generation. A newer generation reads the same records again, so its counts take
+/// the place of an older one's; what an older one still brings is not counted.
+pub async fn counts_add(tx: &mut PgConnection, name: &BatchName, counts: &[FieldCount]) -> Result<(), sqlx::Error> {
     let fields: Vec<&str> = counts.iter().map(|c| c.field.as_str()).collect();
     let strategies: Vec<&str> = counts.iter().map(|c| c.strategy.as_str()).collect();
     let masked: Vec<i64> = counts.iter().map(|c| c.masked).collect();
     let empty: Vec<i64> = counts.iter().map(|c| c.empty).collect();
     let unchanged: Vec<i64> = counts.iter().map(|c| c.unchanged).collect();
     sqlx::query(
-        "insert into field_count (run, object, field, strategy, masked, empty, unchanged)
-         select $1, $2, * from unnest($3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[])
-         on conflict (run, object, field) do update set masked = field_count.masked + excluded.masked,
-           empty = field_count.empty + excluded.empty, unchanged = field_count.unchanged + excluded.unchanged",
+        "insert into field_count as old (run, object, generation, field, strategy, masked, empty, unchanged)
+         select $1, $2, $8, * from unnest($3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[])
+         on conflict (run, object, field) do update set generation = excluded.generation,
+           masked = excluded.masked + case when old.generation = excluded.generation then old.masked else 0 end,
+           empty = excluded.empty + case when old.generation = excluded.generation then old.empty else 0 end,
+           unchanged = excluded.unchanged + case when old.generation = excluded.generation then old.unchanged else 0 end
+         where old.generation <= excluded.generation",
     )
-    .bind(run.as_str())
-    .bind(object.as_str())
+    .bind(name.run.as_str())
+    .bind(name.object.as_str())
     .bind(&fields)
     .bind(&strategies)
     .bind(&masked)
     .bind(&empty)
     .bind(&unchanged)
+    .bind(number(name.generation))
     .execute(tx)
     .await?;
     Ok(())
@@ -129,10 +157,12 @@ pub async fn counts_get(db: impl PgExecutor<'_>, run: &RunId, object: &ObjectNam
     Ok(rows.into_iter().map(row).collect())
 }
 
-/// Done so far: batches, records, bytes.
+/// Done so far of the newest generation: batches, records, bytes.
 pub async fn totals(db: impl PgExecutor<'_>, run: &RunId, object: &ObjectName) -> Result<(i64, i64, i64), sqlx::Error> {
     let row = sqlx::query(
-        "select count(*), coalesce(sum(records), 0)::bigint, coalesce(sum(bytes), 0)::bigint from batch where run = $1 and object = $2 and done",
+        "select count(*), coalesce(sum(records), 0)::bigint, coalesce(sum(bytes), 0)::bigint from batch
+         where run = $1 and object = $2 and done
+           and generation = (select max(generation) from batch where run = $1 and object = $2)",
     )
     .bind(run.as_str())
     .bind(object.as_str())

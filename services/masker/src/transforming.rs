@@ -349,7 +349,7 @@ impl Context {
         let mut tx = self.platform.db.begin().await?;
         self.work.lease.guard(&mut tx).await?;
         if store::batch_done(&mut tx, name, number(clean.records), number(bytes)).await? {
-            store::counts_add(&mut tx, &name.run, &name.object, &clean.counts).await?;
+            store::counts_add(&mut tx, name, &clean.counts).await?;
             if let Some((batches, records)) = clean.end {
                 store::end_record(&mut tx, name, batches, records).await?;
             }

@@ -19,8 +19,9 @@ const PASSWORD: &str = "end-to-end";
 pub struct PrivateNats {
     url: String,
     secrets: Option<std::path::PathBuf>,
-    _process: Process,
-    _dir: TempDir,
+    binary: String,
+    process: Process,
+    dir: TempDir,
 }
 
 impl PrivateNats {
@@ -31,30 +32,15 @@ impl PrivateNats {
             let dir = tempfile::tempdir().expect("the temporary directory is writable");
             let (port, monitor) = (free_port(), free_port());
             let binary = provision(dir.path(), port, monitor);
-            let mut command = Command::new(binary);
-            command.arg("-c").arg(dir.path().join("nats.conf"));
-            let mut process = Process::start(&mut command, &dir.path().join("nats.log")).expect("nats-server runs");
+            let mut process = launch(&binary, dir.path());
             let url = format!("nats://syncline:{PASSWORD}@127.0.0.1:{port}");
-            let ready = eventually(READY_WAIT, || {
-                let ended = process.ended().expect("a child can be asked").is_some();
-                let url = url.clone();
-                async move {
-                    if ended {
-                        return Ok(false);
-                    }
-                    let (options, address) = nats_options(&url);
-                    let client = options.connect(address).await.map_err(|e| e.to_string())?;
-                    jetstream::new(client).query_account().await.map_err(|e| e.to_string())?;
-                    Ok::<_, String>(true)
-                }
-            })
-            .await;
-            if ready {
+            if answers(&mut process, &url).await {
                 return Self {
                     url,
                     secrets: None,
-                    _process: process,
-                    _dir: dir,
+                    binary,
+                    process,
+                    dir,
                 };
             }
         }
@@ -63,6 +49,17 @@ impl PrivateNats {
 
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Kills the server and empties its disk, as if its machine were replaced. It is back, without a stream, when this ends.
+    ///
+    /// # Panics
+    /// When it does not start again.
+    pub async fn lose_everything(&mut self) {
+        self.process.kill().expect("it runs");
+        std::fs::remove_dir_all(self.dir.path().join("jetstream")).expect("it had stored something");
+        self.process = launch(&self.binary, self.dir.path());
+        assert!(answers(&mut self.process, &self.url).await, "the port was taken in between");
     }
 
     /// With TLS, and the users and certificates that `syncline secrets` made there; nobody else is let in.
@@ -84,9 +81,7 @@ impl PrivateNats {
                 "{settings}tls {{\n  cert_file: \"{files}/nats.pem\"\n  key_file: \"{files}/nats.key\"\n  ca_file: \"{files}/ca.pem\"\n  verify: true\n}}\n{users}"
             );
             std::fs::write(&file, secured).expect("the temporary directory is writable");
-            let mut command = Command::new(binary);
-            command.arg("-c").arg(&file);
-            let mut process = Process::start(&mut command, &dir.path().join("nats.log")).expect("nats-server runs");
+            let mut process = launch(&binary, dir.path());
             let ready = eventually(READY_WAIT, || {
                 let ended = process.ended().expect("a child can be asked").is_some();
                 async move {
@@ -103,8 +98,9 @@ impl PrivateNats {
                 return Self {
                     url: format!("tls://127.0.0.1:{port}"),
                     secrets: Some(secrets.to_owned()),
-                    _process: process,
-                    _dir: dir,
+                    binary,
+                    process,
+                    dir,
                 };
             }
             let log = std::fs::read_to_string(dir.path().join("nats.log")).unwrap_or_default();
@@ -156,6 +152,29 @@ impl PrivateNats {
         }
         left
     }
+}
+
+fn launch(binary: &str, dir: &Path) -> Process {
+    let mut command = Command::new(binary);
+    command.arg("-c").arg(dir.join("nats.conf"));
+    Process::start(&mut command, &dir.join("nats.log")).expect("nats-server runs")
+}
+
+/// Waits until JetStream answers; false when the server ended instead.
+async fn answers(process: &mut Process, url: &str) -> bool {
+    eventually(READY_WAIT, || {
+        let ended = process.ended().expect("a child can be asked").is_some();
+        async move {
+            if ended {
+                return Ok(false);
+            }
+            let (options, address) = nats_options(url);
+            let client = options.connect(address).await.map_err(|e| e.to_string())?;
+            jetstream::new(client).query_account().await.map_err(|e| e.to_string())?;
+            Ok::<_, String>(true)
+        }
+    })
+    .await
 }
 
 /// Finds or fetches the server and writes its configuration, by the project's own script; answers the binary.

@@ -164,6 +164,21 @@ impl Stack {
         self.service(name).kill().await;
     }
 
+    /// The bus is replaced by an empty one: services that find their streams gone are not alive any more, and whoever
+    /// supervises them starts them again.
+    pub async fn lose_the_bus(&mut self) {
+        self.nats.lose_everything().await;
+        for service in &mut self.services {
+            if service.runtime.is_some() {
+                service.kill().await;
+            }
+            service.start();
+        }
+        for service in &mut self.services {
+            service.ready().await;
+        }
+    }
+
     /// Starts a killed service again, as a supervisor would.
     pub async fn restart(&mut self, name: &str) {
         let service = self.service(name);

@@ -16,7 +16,7 @@ use syncline_wire::analysis::{GetPlanRequest, GetPlanResponse};
 use syncline_wire::run::run_control_service_server::{RunControlService, RunControlServiceServer};
 use syncline_wire::run::{GetIntentRequest, GetIntentResponse, Intent};
 use syncline_wire::stage::stage_service_server::{StageService, StageServiceServer};
-use syncline_wire::stage::{GetProgressRequest, GetProgressResponse};
+use syncline_wire::stage::{GetProgressRequest, GetProgressResponse, ReopenRequest, ReopenResponse};
 use syncline_wire::status::status;
 use tokio::net::TcpListener;
 use tonic::service::Routes;
@@ -36,6 +36,10 @@ pub struct Script {
     pub progress: Option<GetProgressResponse>,
     /// How often progress was asked for.
     pub progress_asked: u32,
+    /// Objects of which a stage was told that batches are lost.
+    pub reopened: Vec<String>,
+    /// It cannot be told so.
+    pub reopen_refused: bool,
 }
 
 /// Analyzer, connector, coordinator and stages behind one port.
@@ -143,5 +147,19 @@ impl StageService for Peers {
             s.progress.clone()
         });
         progress.map(Response::new).ok_or_else(untold)
+    }
+
+    async fn reopen(&self, request: Request<ReopenRequest>) -> Result<Response<ReopenResponse>, Status> {
+        let object = request.into_inner().object;
+        let refused = self.script(|s| {
+            if !s.reopen_refused {
+                s.reopened.push(object);
+            }
+            s.reopen_refused
+        });
+        if refused {
+            return Err(untold());
+        }
+        Ok(Response::new(ReopenResponse {}))
     }
 }

@@ -56,6 +56,10 @@ pub enum Event {
         /// What it waited for.
         reason: String,
     },
+    /// Batches of an object are gone from the bus: it is read and transformed once more.
+    BatchesLost {
+        object: ObjectName,
+    },
     /// Something that no retry can save; stops the run.
     StepFailed {
         object: Option<ObjectName>,
@@ -118,6 +122,7 @@ pub fn next(state: &RunState, event: &Event) -> Result<Applied, Illegal> {
         Event::Approved => new.approved()?,
         Event::StepDone { object, step, with_errors } => new.step_done(object, *step, *with_errors)?,
         Event::StepYielded { object, step, reason } => new.step_yielded(object, *step, reason),
+        Event::BatchesLost { object } => new.batches_lost(object)?,
         Event::StepFailed { failure, .. } => new.step_failed(failure)?,
         Event::PauseRequested => new.pause()?,
         Event::ResumeRequested => new.resume()?,
@@ -147,6 +152,7 @@ impl Event {
             Self::Approved => "approved",
             Self::StepDone { .. } => "step_done",
             Self::StepYielded { .. } => "step_yielded",
+            Self::BatchesLost { .. } => "batches_lost",
             Self::StepFailed { .. } => "step_failed",
             Self::PauseRequested => "pause_requested",
             Self::ResumeRequested => "resume_requested",

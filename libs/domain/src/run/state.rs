@@ -354,6 +354,33 @@ impl RunState {
         }
     }
 
+    pub(super) fn batches_lost(&mut self, object: &ObjectName) -> Result<bool, Illegal> {
+        match self.life {
+            Life::Running | Life::Pausing | Life::Paused => {}
+            // Nobody will load them any more.
+            Life::Failing { .. }
+            | Life::Cancelling
+            | Life::Completed
+            | Life::CompletedWithErrors
+            | Life::Failed { .. }
+            | Life::Cancelled => return Ok(false),
+            Life::Pending | Life::Compatibility { .. } | Life::AwaitingApproval => return Err(self.illegal("batches_lost")),
+        }
+        let Some(object) = self.objects.iter_mut().find(|o| o.name == *object) else {
+            return Err(self.illegal("batches_lost of an object that is not in the plan"));
+        };
+        let again = object
+            .steps
+            .iter_mut()
+            .filter(|(step, _)| matches!(step, Step::Extract | Step::Transform));
+        let mut changed = false;
+        for (_, progress) in again.filter(|(_, progress)| **progress == StepProgress::Done) {
+            *progress = StepProgress::Open;
+            changed = true;
+        }
+        Ok(changed)
+    }
+
     pub(super) fn step_failed(&mut self, failure: &Failure) -> Result<bool, Illegal> {
         match self.life {
             Life::Running | Life::Pausing | Life::Paused => {

@@ -105,6 +105,7 @@ fn every_event() -> Vec<Event> {
             step: Step::Extract,
             reason: "LIMITS_API_DAILY_001: no calls left".into(),
         },
+        Event::BatchesLost { object: name("Account") },
         Event::StepFailed {
             object: None,
             failure: failure(),

@@ -113,3 +113,17 @@ pub async fn complete_reading(db: impl PgExecutor<'_>, run: &RunId, object: &Obj
         dead: r.get(1),
     }))
 }
+
+/// Objects of a run of which some generation is complete.
+pub async fn received(db: impl PgExecutor<'_>, run: &RunId) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar(
+        "select distinct e.object from partition_end e where e.run = $1 and e.batches <= (
+           select count(*) from (select 1 from claim c
+              where c.run = e.run and c.object = e.object and c.partition = e.partition and c.generation = e.generation
+                and c.seq < e.batches and c.state = 'done'
+              group by seq, parts having count(*) = parts) whole)",
+    )
+    .bind(run.as_str())
+    .fetch_all(db)
+    .await
+}

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 /// Longer than one renewal of a lease, so that work in progress notices.
 const OUTAGE: Duration = Duration::from_secs(5);
 const OUTAGE_WAIT: Duration = Duration::from_secs(10);
+const GATHERING_WAIT: Duration = Duration::from_secs(60);
 /// A service waits for its servers for some twenty seconds before it gives up.
 const GIVE_UP_WAIT: Duration = Duration::from_secs(60);
 
@@ -67,6 +68,41 @@ async fn a_run_survives_its_connections_being_cut_again_and_again() {
     }
     assert_balanced(&world.end(&run.id, "completed").await);
     world.assert_same().await;
+}
+
+/// While `away` is down, batches gather in the stream that it reads; then the bus loses them all.
+async fn survives_the_loss_of(stream: &str, away: &str) {
+    let mut world = World::start(2_000).await;
+    world.stack.kill(away).await;
+    let run = world.submit(&sync::refresh()).await;
+    eventually(GATHERING_WAIT, || async {
+        let left = world.stack.nats.left_by(&run.id).await;
+        let gathered = left.iter().filter(|l| l.contains(&format!("messages on {stream}"))).count();
+        if gathered == sync::OBJECTS.len() { Ok(()) } else { Err(left) }
+    })
+    .await;
+    world.stack.lose_the_bus().await;
+    let report = world.end(&run.id, "completed").await;
+    assert_balanced(&report);
+    world.assert_same().await;
+    assert_eq!(world.target.open_jobs().await, Vec::<String>::new());
+    assert_eq!(world.stack.nats.left_by(&run.id).await, Vec::<String>::new());
+    for object in &report.objects {
+        for field in &object.fields {
+            let counted = field.masked + field.null + field.unchanged;
+            assert_eq!(counted, object.read, "{} {field:?} is counted once", object.object);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_whose_raw_batches_the_bus_has_lost_reads_them_again() {
+    survives_the_loss_of("raw", "masker").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_whose_clean_batches_the_bus_has_lost_reads_and_masks_them_again() {
+    survives_the_loss_of("clean", "loader").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

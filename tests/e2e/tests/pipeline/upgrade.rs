@@ -22,10 +22,11 @@ const RELEASED: [(&str, i64); 8] = [
     ("monitor", 1),
 ];
 /// What newer migrations have made, taken back.
-const UNDO: [(&str, i64, &str); 4] = [
+const UNDO: [(&str, i64, &str); 5] = [
     ("coordinator", 2, "alter table coordinator.run drop column trace"),
     ("monitor", 2, "alter table monitor.run drop column trace"),
     ("loader", 3, "alter table loader.run_number drop column made_at"),
+    ("masker", 2, "alter table masker.field_count drop column generation"),
     (
         "extractor",
         2,
