@@ -26,7 +26,6 @@ pub mod error;
 pub mod files;
 mod generation;
 mod job;
-pub mod jobs;
 mod moment;
 pub mod names;
 pub mod oauth;

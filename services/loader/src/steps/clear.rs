@@ -13,7 +13,7 @@ use syncline_runtime::{Outcome, StageError, failpoint};
 
 use crate::context::{Context, POLL_MAX, POLL_MIN, id_column};
 use crate::journal;
-use crate::steps::prepare::job_batch;
+use crate::steps::building::job_batch;
 use crate::store;
 use crate::store::counts::ObjectCount;
 

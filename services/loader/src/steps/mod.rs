@@ -1,5 +1,6 @@
 //! The loader's steps, one file each; this one picks.
 
+mod building;
 mod clear;
 mod orphans;
 mod pass1;

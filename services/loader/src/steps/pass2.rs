@@ -15,7 +15,7 @@ use crate::context::Context;
 use crate::hashing;
 use crate::journal::{self, Job, Passing};
 use crate::references::References;
-use crate::steps::prepare::job_batch;
+use crate::steps::building::{by_parents, job_batch};
 use crate::store;
 use crate::store::counts::ObjectCount;
 use crate::store::ledger::Written;
@@ -46,11 +46,12 @@ pub async fn run(context: &Context) -> Result<Outcome, StageError> {
         }
         let (rows, lost): (Vec<_>, Vec<_>) = rows.into_iter().partition(|r| r.target_key.is_some());
         let resolved = resolve(context, &mut references, rows).await?;
-        let (standing, missing): (Vec<_>, Vec<_>) = resolved.into_iter().partition(Resolved::stands);
+        let (standing, mut missing): (Vec<_>, Vec<_>) = resolved.into_iter().partition(Resolved::stands);
         conclude(context, &lost, &standing).await?;
         if missing.is_empty() {
             continue;
         }
+        missing.sort_by(|a, b| by_parents(a.parents(), b.parents()));
         let job = job(context, &missing)?;
         let mut tx = db.begin().await?;
         context.work.lease.guard(&mut tx).await?;
@@ -89,6 +90,10 @@ impl Resolved {
     /// The target holds these references already.
     fn stands(&self) -> bool {
         self.row.standing.as_deref() == Some(self.digest.as_slice())
+    }
+
+    fn parents(&self) -> impl Iterator<Item = Option<&str>> {
+        self.targets.iter().map(Option::as_deref)
     }
 
     /// What the ledger keeps: the hash of the source keys, or a mark that makes the next run look again.

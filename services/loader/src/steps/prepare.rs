@@ -1,15 +1,11 @@
 //! From clean batches to jobs: what is new, what changed, what did not, what has to wait.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::{Array, ArrayRef, RecordBatch, StringArray, UInt32Array};
-use arrow_schema::{DataType, Field, Schema};
-use arrow_select::take::take;
-use bytes::Bytes;
+use arrow_array::{Array, RecordBatch, StringArray};
 use syncline_connect::target::Refusal;
-use syncline_connect::{Column, Nulls, Operation, Target};
+use syncline_connect::{Nulls, Operation};
 use syncline_domain::ErrorCode;
 use syncline_domain::plan::{FieldPlan, FieldRole};
 use syncline_runtime::StageError;
@@ -18,6 +14,7 @@ use crate::claims::Opened;
 use crate::context::Context;
 use crate::journal::Job;
 use crate::references::References;
+use crate::steps::building::{Picked, Piece, job};
 use crate::store;
 use crate::store::counts::ObjectCount;
 use crate::store::ledger::Known;
@@ -44,16 +41,16 @@ pub async fn prepare(context: &Context, references: &mut References, group: &[&O
     let known = if fresh { HashMap::new() } else { look_up(context, group).await? };
     let mut prepared = Prepared::default();
     let mut seen = HashSet::new();
-    let mut inserts = Building::new(context, insert_operation(context), context.insert_columns(), Nulls::Omit);
-    let mut updates = Building::new(context, Operation::Update, context.update_columns(), Nulls::Clear);
+    let mut pieces = Vec::with_capacity(group.len());
+    let (mut insert, mut update) = (Vec::new(), Vec::new());
+    let update_columns = context.update_columns();
     // Of a record that comes twice, the later generation's reading counts.
     let mut latest_first = group.to_vec();
     latest_first.sort_by_key(|o| std::cmp::Reverse(o.name.generation));
     for opened in latest_first {
         references.load(context, &opened.rows, &direct).await?;
         let rows = Rows::new(context, &opened.rows, &direct)?;
-        let mut insert = Vec::new();
-        let mut update = Vec::new();
+        let before = insert.len() + update.len();
         for row in 0..opened.rows.num_rows() {
             let Some(key) = rows.key(row) else {
                 return Err(StageError::new(
@@ -90,18 +87,18 @@ pub async fn prepare(context: &Context, references: &mut References, group: &[&O
                 rows.count(context, references, row, &mut prepared.references);
             }
             rows.defer(context, row, key, known, &mut prepared.deferred);
-            let index = u32::try_from(row).map_err(|_| StageError::new(ErrorCode::Internal, "a batch has too many rows"))?;
             match target {
-                Some(_) if same || updates.columns.len() == 1 => prepared.same.push(key.to_owned()),
-                Some(target) => update.push((index, target.to_owned())),
-                None => insert.push((index, String::new())),
+                Some(_) if same || update_columns.len() == 1 => prepared.same.push(key.to_owned()),
+                Some(target) => update.push(Picked::update(pieces.len(), row, target)),
+                None => insert.push(Picked::insert(pieces.len(), row)),
             }
         }
-        inserts.add(&rows, references, &insert)?;
-        updates.add(&rows, references, &update)?;
+        let used = insert.len() + update.len() > before;
+        pieces.push(Piece::new(context, references, rows, used));
     }
-    prepared.insert = inserts.finish();
-    prepared.update = updates.finish();
+    let operation = insert_operation(context);
+    prepared.insert = job(context, operation, context.insert_columns(), Nulls::Omit, &pieces, insert)?;
+    prepared.update = job(context, Operation::Update, update_columns, Nulls::Clear, &pieces, update)?;
     Ok(prepared)
 }
 
@@ -121,12 +118,13 @@ fn insert_operation(context: &Context) -> Operation {
 }
 
 /// One batch's columns, looked at by role.
-struct Rows<'a> {
-    batch: &'a RecordBatch,
+pub struct Rows<'a> {
+    pub batch: &'a RecordBatch,
     keys: &'a StringArray,
-    direct: Vec<(&'a FieldPlan, &'a StringArray)>,
+    /// References of pass 1, as source keys.
+    pub direct: Vec<(&'a FieldPlan, &'a StringArray)>,
     deferred: Vec<&'a StringArray>,
-    hashes: Vec<[u8; 16]>,
+    pub hashes: Vec<[u8; 16]>,
     no_deferred: [u8; 16],
 }
 
@@ -154,7 +152,7 @@ impl<'a> Rows<'a> {
         })
     }
 
-    fn key(&self, row: usize) -> Option<&'a str> {
+    pub fn key(&self, row: usize) -> Option<&'a str> {
         self.keys.is_valid(row).then(|| self.keys.value(row))
     }
 
@@ -216,112 +214,4 @@ impl<'a> Rows<'a> {
             out.targets.push(targets.join(" "));
         }
     }
-}
-
-/// A job being filled.
-struct Building<'a> {
-    context: &'a Context,
-    columns: Vec<Column>,
-    nulls: Nulls,
-    job: Job,
-}
-
-impl<'a> Building<'a> {
-    fn new(context: &'a Context, operation: Operation, columns: Vec<Column>, nulls: Nulls) -> Self {
-        let job = Job {
-            operation,
-            columns: columns.clone(),
-            source_keys: Vec::new(),
-            digests: Vec::new(),
-            hashes: Vec::new(),
-            refs: Vec::new(),
-            chunks: Vec::new(),
-        };
-        Self {
-            context,
-            columns,
-            nulls,
-            job,
-        }
-    }
-
-    /// Adds rows by index; for updates with the target's id of each.
-    fn add(&mut self, rows: &Rows<'_>, references: &References, picked: &[(u32, String)]) -> Result<(), StageError> {
-        if picked.is_empty() {
-            return Ok(());
-        }
-        let internal = |e: arrow_schema::ArrowError| StageError::new(ErrorCode::Internal, e.to_string());
-        let indices = UInt32Array::from_iter_values(picked.iter().map(|(i, _)| *i));
-        let mut arrays: Vec<ArrayRef> = Vec::with_capacity(self.columns.len());
-        let mut resolved: HashMap<&str, Arc<StringArray>> = HashMap::new();
-        for (field, column) in &rows.direct {
-            let taken = take(column, &indices, None).map_err(internal)?;
-            resolved.insert(
-                field.target.as_str(),
-                Arc::new(references.column(self.context, field, taken.as_string::<i32>())),
-            );
-        }
-        for column in &self.columns {
-            let name = column.name.as_str();
-            arrays.push(match resolved.get(name) {
-                Some(array) => Arc::clone(array) as ArrayRef,
-                None if name == "Id" => Arc::new(StringArray::from_iter_values(picked.iter().map(|(_, t)| t.as_str()))),
-                None => {
-                    let array = rows.batch.column_by_name(name);
-                    let array = array.ok_or_else(|| StageError::new(ErrorCode::DescribeChanged, format!("column {name} is missing")))?;
-                    take(array, &indices, None).map_err(internal)?
-                }
-            });
-        }
-        let batch = job_batch(&self.columns, arrays)?;
-        let mut out = Vec::with_capacity(batch.get_array_memory_size());
-        if self.job.chunks.is_empty() {
-            self.context.target.encode_header(&self.columns, &mut out);
-        }
-        let mut digests = Vec::with_capacity(picked.len());
-        self.context
-            .target
-            .encode(&self.columns, &batch, self.nulls, &self.context.digester, &mut out, &mut digests);
-        self.job.chunks.push(Bytes::from(out));
-        for digest in &digests {
-            self.job.digests.extend_from_slice(digest);
-        }
-        for (place, (index, _)) in picked.iter().enumerate() {
-            let row = usize::try_from(*index).unwrap_or(usize::MAX);
-            self.job.source_keys.push(rows.key(row).unwrap_or_default().to_owned());
-            self.job
-                .hashes
-                .extend_from_slice(rows.hashes.get(row).map(<[u8; 16]>::as_slice).unwrap_or_default());
-            let refs = rows.direct.iter().map(|(field, _)| {
-                let column = resolved.get(field.target.as_str())?;
-                column.is_valid(place).then(|| column.value(place))
-            });
-            self.job.refs.extend_from_slice(&self.context.hash_keys.references(refs));
-        }
-        Ok(())
-    }
-
-    fn finish(self) -> Option<Job> {
-        (self.job.rows() > 0).then_some(self.job)
-    }
-}
-
-/// A batch with a job's columns.
-pub fn job_batch(columns: &[Column], arrays: Vec<ArrayRef>) -> Result<RecordBatch, StageError> {
-    let fields: Vec<Field> = columns
-        .iter()
-        .zip(&arrays)
-        .map(|(c, a)| {
-            Field::new(
-                c.name.as_str(),
-                if a.data_type() == &DataType::Null {
-                    DataType::Utf8
-                } else {
-                    a.data_type().clone()
-                },
-                true,
-            )
-        })
-        .collect();
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).map_err(|e| StageError::new(ErrorCode::Internal, e.to_string()))
 }

@@ -14,7 +14,7 @@ use syncline_wire::event::VerifyTotals;
 use syncline_wire::event::run_event::Fact;
 
 use crate::context::{Context, id_column};
-use crate::steps::prepare::job_batch;
+use crate::steps::building::job_batch;
 use crate::store;
 use crate::store::outcomes::{Refused, SampleRow};
 use crate::telling;
