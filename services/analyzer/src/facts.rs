@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use syncline_connect::OrgInfo;
 use syncline_domain::describe::ObjectDescribe;
 use syncline_domain::{FieldName, ObjectName};
+use syncline_salesforce::names::{Entry, PriceBookName, RecordTypeName, Unmatched, UserName};
 
 /// Both ends.
 #[derive(Clone)]
@@ -45,39 +46,10 @@ pub enum Count {
 /// What is matched by name and never created.
 #[derive(Clone, Default)]
 pub struct Directory {
-    pub users: Vec<User>,
-    pub queues: Vec<Queue>,
-    pub record_types: Vec<RecordTypeEntry>,
-    pub price_books: Vec<PriceBook>,
-}
-
-#[derive(Clone)]
-pub struct User {
-    pub id: String,
-    pub username: String,
-    pub federation: Option<String>,
-    pub active: bool,
-}
-
-#[derive(Clone)]
-pub struct Queue {
-    pub id: String,
-    pub developer_name: String,
-}
-
-#[derive(Clone)]
-pub struct RecordTypeEntry {
-    pub id: String,
-    pub object: String,
-    pub developer_name: String,
-    pub active: bool,
-}
-
-#[derive(Clone)]
-pub struct PriceBook {
-    pub id: String,
-    pub name: String,
-    pub standard: bool,
+    pub users: Vec<Entry<UserName>>,
+    pub queues: Vec<Entry<String>>,
+    pub record_types: Vec<Entry<RecordTypeName>>,
+    pub price_books: Vec<Entry<PriceBookName>>,
 }
 
 /// What is matched rather than loaded.
@@ -111,9 +83,16 @@ pub struct Usage {
     pub field: FieldName,
     pub kind: Kind,
     /// Unmatched users, queues, record types or price books that the field may point to.
-    pub unmatched: u64,
+    pub unmatched: Vec<NoMatch>,
     /// Records that do; `None` when there are too many ids to ask for.
     pub records: Option<u64>,
-    /// Names of metadata (record types, price books); never of people.
-    pub names: Vec<String>,
+}
+
+/// Something of the source without a counterpart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NoMatch {
+    pub id: String,
+    /// Of metadata; empty for people.
+    pub label: String,
+    pub why: Unmatched,
 }

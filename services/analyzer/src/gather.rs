@@ -13,10 +13,11 @@ use syncline_domain::describe::{FieldType, ObjectDescribe};
 use syncline_domain::plan::{FieldRole, ObjectPlan, Plan};
 use syncline_domain::spec::{Existing, ObjectSpec, SyncSpec};
 use syncline_domain::{ErrorCode, ObjectName};
+use syncline_salesforce::names;
 
 use crate::build::{Matches, Request, build, filter, has_created_date};
 use crate::error::Error;
-use crate::facts::{Count, Directory, Facts, Kind, PriceBook, Queue, RecordTypeEntry, SystemFacts, Usage, User};
+use crate::facts::{Count, Directory, Facts, Kind, SystemFacts, Usage};
 use crate::org::Org;
 
 /// Questions under way at once, both ends together.
@@ -68,8 +69,8 @@ pub async fn gather(request: &Request, source: &dyn Org, target: &dyn Org) -> Re
                 .map_err(at(End::Source))
         },
         async { target_counts(target, spec, &facts.target.describes).await.map_err(at(End::Target)) },
-        async { directory(source, &kinds, &source_names).await.map_err(at(End::Source)) },
-        async { directory(target, &kinds, &target_names).await.map_err(at(End::Target)) },
+        async { directory(source, End::Source, &kinds, &source_names).await.map_err(at(End::Source)) },
+        async { directory(target, End::Target, &kinds, &target_names).await.map_err(at(End::Target)) },
     )?;
     facts.source_counts = counts;
     facts.target_counts = target_counts;
@@ -184,59 +185,24 @@ fn kinds(describes: &BTreeMap<ObjectName, ObjectDescribe>) -> BTreeSet<Kind> {
         .collect()
 }
 
-async fn directory(org: &dyn Org, kinds: &BTreeSet<Kind>, objects: &[ObjectName]) -> Result<Directory, ConnectError> {
+async fn directory(org: &dyn Org, end: End, kinds: &BTreeSet<Kind>, objects: &[ObjectName]) -> Result<Directory, ConnectError> {
     let wants = |kind: Kind| kinds.contains(&kind);
     let types: Vec<String> = objects.iter().map(|o| format!("'{o}'")).collect();
     let types = format!("SobjectType IN ({})", types.join(", "));
     let (users, queues, record_types, price_books) = futures::try_join!(
-        rows(
-            org,
-            wants(Kind::Owner),
-            "User",
-            &["Id", "Username", "FederationIdentifier", "IsActive"],
-            None
-        ),
-        rows(org, wants(Kind::Owner), "Group", &["Id", "DeveloperName"], Some("Type = 'Queue'")),
-        rows(
-            org,
-            wants(Kind::RecordType),
-            "RecordType",
-            &["Id", "SobjectType", "DeveloperName", "IsActive"],
-            Some(&types)
-        ),
-        rows(org, wants(Kind::PriceBook), "Pricebook2", &["Id", "Name", "IsStandard"], None),
+        rows(org, wants(Kind::Owner), "User", names::USER_FIELDS, None),
+        rows(org, wants(Kind::Owner), "Group", names::QUEUE_FIELDS, Some(names::QUEUE_FILTER)),
+        rows(org, wants(Kind::RecordType), "RecordType", names::RECORD_TYPE_FIELDS, Some(&types)),
+        rows(org, wants(Kind::PriceBook), "Pricebook2", names::PRICE_BOOK_FIELDS, None),
     )?;
-    let is_true = |cell: Option<String>| cell.as_deref() == Some("true");
     Ok(Directory {
-        users: read(users, |[id, username, federation, active]| {
-            Some(User {
-                id: id?,
-                username: username?,
-                federation,
-                active: is_true(active),
-            })
-        }),
-        queues: read(queues, |[id, developer_name]| {
-            Some(Queue {
-                id: id?,
-                developer_name: developer_name?,
-            })
-        }),
-        record_types: read(record_types, |[id, object, developer_name, active]| {
-            Some(RecordTypeEntry {
-                id: id?,
-                object: object?,
-                developer_name: developer_name?,
-                active: is_true(active),
-            })
-        }),
-        price_books: read(price_books, |[id, name, standard]| {
-            Some(PriceBook {
-                id: id?,
-                name: name.unwrap_or_default(),
-                standard: is_true(standard),
-            })
-        }),
+        users: match end {
+            End::Source => names::users(&users),
+            End::Target => names::successors(&users),
+        },
+        queues: names::queues(&queues),
+        record_types: names::record_types(&record_types),
+        price_books: names::price_books(&price_books),
     })
 }
 
@@ -252,12 +218,6 @@ async fn rows(org: &dyn Org, wanted: bool, object: &str, fields: &[&str], filter
         Err(error) if error.code == ErrorCode::ObjectMissing => Ok(Vec::new()),
         answer => answer,
     }
-}
-
-fn read<const N: usize, T>(rows: Rows, entry: impl Fn([Option<String>; N]) -> Option<T>) -> Vec<T> {
-    rows.into_iter()
-        .filter_map(|row| entry(<[Option<String>; N]>::try_from(row).ok()?))
-        .collect()
 }
 
 /// How many records of the plan point to what is not matched.
@@ -284,32 +244,30 @@ async fn usage(org: &dyn Org, draft: &Plan, facts: &Facts, matches: &Matches) ->
                 if !points_there || unmatched.is_empty() || !described.filterable {
                     continue;
                 }
-                let names: Vec<String> = unmatched.iter().filter_map(|(_, name)| name.map(str::to_owned)).collect();
-                let ids: Vec<String> = unmatched.iter().map(|(id, _)| (*id).to_owned()).collect();
                 let used = Usage {
                     object: object.name.clone(),
                     field: field.name.clone(),
                     kind,
-                    unmatched: ids.len() as u64,
+                    unmatched: unmatched.to_vec(),
                     records: None,
-                    names,
                 };
-                questions.push(Box::pin(counted(org, object, draft.t0, used, ids)));
+                questions.push(Box::pin(counted(org, object, draft.t0, used)));
             }
         }
     }
     ask(questions).await
 }
 
-async fn counted(org: &dyn Org, object: &ObjectPlan, t0: DateTime<Utc>, mut used: Usage, ids: Vec<String>) -> Result<Usage, ConnectError> {
-    if ids.len() > IDS_MAX {
+async fn counted(org: &dyn Org, object: &ObjectPlan, t0: DateTime<Utc>, mut used: Usage) -> Result<Usage, ConnectError> {
+    if used.unmatched.len() > IDS_MAX {
         return Ok(used);
     }
     let mut records = 0;
-    for ids in ids.chunks(IDS_PER_QUESTION) {
+    for unmatched in used.unmatched.chunks(IDS_PER_QUESTION) {
         // Ids come from the org itself; whatever is not one could only break the quotes.
-        let ids: Vec<String> = ids
+        let ids: Vec<String> = unmatched
             .iter()
+            .map(|n| &n.id)
             .filter(|id| id.bytes().all(|b| b.is_ascii_alphanumeric()))
             .map(|id| format!("'{id}'"))
             .collect();

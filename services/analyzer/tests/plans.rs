@@ -5,12 +5,13 @@ mod bench;
 
 use bench::*;
 use syncline_analyzer::build::{Matches, outline};
-use syncline_analyzer::facts::{Kind, Usage};
+use syncline_analyzer::facts::{Count, Kind, NoMatch, Usage};
 use syncline_connect::OrgKind;
 use syncline_domain::describe::FieldType;
 use syncline_domain::issue::Severity;
 use syncline_domain::plan::{FieldRole, ObjectPlan, Reference};
 use syncline_domain::{ErrorCode, FieldName};
+use syncline_salesforce::names::Unmatched;
 
 fn names(objects: &[syncline_domain::ObjectName]) -> Vec<&str> {
     objects.iter().map(|o| o.as_str()).collect()
@@ -248,36 +249,41 @@ fn the_standard_price_book_is_matched_even_when_price_books_are_loaded() {
 }
 
 #[test]
-fn users_are_matched_by_federation_then_name_then_sandbox_suffix() {
+fn owners_are_matched_by_federation_then_name_then_sandbox_suffix_and_never_guessed() {
     let mut facts = facts();
     facts.source.directory.users = vec![
-        user("005a", "ann@corp.example", Some("F-1")),
-        user("005b", "bob@corp.example", None),
-        user("005c", "cy@corp.example", None),
-        user("005d", "dee@corp.example", None),
-        user("005e", "eve@corp.example", Some("")),
+        user("005a", "ann@corp.example", "F-1"),
+        user("005b", "bob@corp.example", ""),
+        user("005c", "cy@corp.example", ""),
+        user("005d", "dee@corp.example", ""),
+        user("005e", "eve@corp.example", ""),
+        user("005f", "flo@corp.example", ""),
     ];
-    let mut gone = user("005Z", "eve@corp.example", Some(""));
-    gone.active = false;
     facts.target.directory.users = vec![
-        user("005A", "married@corp.example", Some("F-1")),
-        user("005X", "ann@corp.example", None),
-        user("005B", "BOB@corp.example", None),
-        user("005C2", "cy@corp.example.second", None),
-        user("005C1", "cy@corp.example.uat", None),
-        gone,
+        successor("005A", "married@corp.example", "F-1"),
+        successor("005X", "ann@corp.example", ""),
+        successor("005B", "BOB@corp.example", ""),
+        successor("005C", "cy@corp.example.uat", ""),
+        off(successor("005E", "eve@corp.example", "")),
+        successor("005F1", "flo@corp.example.uat", ""),
+        successor("005F2", "flo@corp.example.second", ""),
     ];
-    facts.source.directory.queues = vec![queue("00Ga", "Triage"), queue("00Gb", "Returns")];
-    facts.target.directory.queues = vec![queue("00GA", "triage")];
+    facts.source.directory.queues = vec![queue("00Ga", "Triage"), queue("00Gb", "Returns"), queue("00Gc", "Refunds")];
+    facts.target.directory.queues = vec![queue("00GA", "triage"), queue("00GB1", "Returns"), queue("00GB2", "RETURNS")];
     let matches = Matches::new(&masked(&["Contact"]), &facts.source.directory, &facts.target.directory);
-    let found = |id: &str| matches.ids.get(id).map(String::as_str);
-    assert_eq!(found("005a"), Some("005A"));
-    assert_eq!(found("005b"), Some("005B"));
-    assert_eq!(found("005c"), Some("005C1"), "of several sandboxes' names the shortest");
-    assert_eq!(found("00Ga"), Some("00GA"));
+    let found: Vec<(&str, &str)> = matches.ids.iter().map(|(from, to)| (from.as_str(), to.as_str())).collect();
+    assert_eq!(found, [("005a", "005A"), ("005b", "005B"), ("005c", "005C"), ("00Ga", "00GA")]);
+    let unmatched = matches.unmatched(Kind::Owner, &object_name("Contact"));
+    let unmatched: Vec<(&str, Unmatched)> = unmatched.iter().map(|n| (n.id.as_str(), n.why)).collect();
     assert_eq!(
-        matches.owners.iter().map(String::as_str).collect::<Vec<_>>(),
-        ["005d", "005e", "00Gb"]
+        unmatched,
+        [
+            ("005d", Unmatched::Missing),
+            ("005e", Unmatched::Inactive),
+            ("005f", Unmatched::Ambiguous),
+            ("00Gb", Unmatched::Ambiguous),
+            ("00Gc", Unmatched::Missing)
+        ]
     );
 }
 
@@ -289,17 +295,26 @@ fn record_types_are_matched_within_their_object_and_only_active_ones() {
         record_type("012b", "Account", "Customer"),
         record_type("012c", "Contact", "Partner"),
     ];
-    let mut off = record_type("012B", "Account", "Customer");
-    off.active = false;
-    facts.target.directory.record_types = vec![record_type("012A", "Account", "Partner"), off];
+    facts.target.directory.record_types = vec![
+        record_type("012A", "Account", "PARTNER"),
+        off(record_type("012B", "Account", "Customer")),
+    ];
     let plan = plan(masked(&["Account", "Contact"]), &facts);
     assert_eq!(plan.matched.get("012a").map(String::as_str), Some("012A"));
     assert_eq!(plan.matched.len(), 1);
     let matches = Matches::new(&masked(&["Account"]), &facts.source.directory, &facts.target.directory);
     assert_eq!(
         matches.unmatched(Kind::RecordType, &object_name("Account")),
-        [("012b", Some("Customer"))]
+        [no_match("012b", "Customer", Unmatched::Inactive)]
     );
+}
+
+fn no_match(id: &str, label: &str, why: Unmatched) -> NoMatch {
+    NoMatch {
+        id: id.to_owned(),
+        label: label.to_owned(),
+        why,
+    }
 }
 
 #[test]
@@ -309,9 +324,12 @@ fn what_is_unmatched_is_reported_only_where_it_is_used() {
         object: object_name(object),
         field: FieldName::new(field).unwrap(),
         kind,
-        unmatched: 2,
+        unmatched: vec![
+            no_match("a", "Old_Type", Unmatched::Missing),
+            no_match("b", "Off_Type", Unmatched::Inactive),
+            no_match("c", "Two_Types", Unmatched::Ambiguous),
+        ],
         records,
-        names: vec!["Old_Type".to_owned()],
     };
     facts.usage = vec![
         used("Account", "OwnerId", Kind::Owner, Some(7)),
@@ -323,10 +341,15 @@ fn what_is_unmatched_is_reported_only_where_it_is_used() {
     assert_eq!(owners.len(), 1);
     let owner = owners.first().unwrap();
     assert_eq!((owner.severity, owner.count), (Severity::Warning, Some(7)));
-    assert!(owner.message.starts_with("2 users or queues"), "{}", owner.message);
+    let message = "3 users or queues of the source have no match in the target (1 inactive there, 1 ambiguous); 7 records";
+    assert!(owner.message.starts_with(message), "{}", owner.message);
     let types = issues(&plan, ErrorCode::RecordTypeMissing);
     assert_eq!(types.first().unwrap().count, None);
-    assert!(types.first().unwrap().message.contains("Old_Type"));
+    let message = &types.first().unwrap().message;
+    assert!(
+        message.ends_with("Old_Type, Off_Type (inactive), Two_Types (ambiguous)"),
+        "{message}"
+    );
     assert!(plan.can_proceed());
 }
 
@@ -391,4 +414,20 @@ fn fewer_calls_left_than_needed_stop_the_run_and_few_warn() {
         let found = issues(&plan, ErrorCode::DailyApiLimit).first().map(|i| i.severity);
         assert_eq!(found, severity, "{left} left, {needed} needed");
     }
+}
+
+#[test]
+fn few_records_cost_the_calls_of_a_query_and_many_those_of_a_job() {
+    let spec = spec("  objects:\n    - name: Case\n      fields: [Subject]\n  masking:\n    rules:\n      Case: {Subject: preserve}\n");
+    let mut facts = facts();
+    let mut calls = |records: u64| {
+        facts.source_counts.insert(object_name("Case"), Count::Records(records));
+        plan(spec.clone(), &facts).cost.source_calls
+    };
+    let none = calls(0);
+    // A count and one page.
+    assert_eq!(calls(2_000), none);
+    // Created, looked at three times, one page, deleted.
+    assert_eq!(calls(2_001), none - 2 + 6);
+    assert_eq!(calls(50_001), none - 2 + 7);
 }

@@ -49,15 +49,23 @@ pub fn read(records: Option<u64>, fields: &[FieldPlan]) -> Read {
     let Some(records) = records.filter(|n| *n <= BULK_RECORDS_MIN) else {
         return Read::Bulk;
     };
+    if query_calls(records, fields) <= BULK_QUERY_CALLS_MIN {
+        Read::Query
+    } else {
+        Read::Bulk
+    }
+}
+
+/// Requests of a reading by pages: its pages, and one that counts them at the moment of reading.
+#[must_use]
+pub fn query_calls(records: u64, fields: &[FieldPlan]) -> u64 {
     let long = |f: &&FieldPlan| f.field_type == FieldType::TextArea && f.length >= LONG_TEXT_CHARACTERS_MIN;
     let page = if fields.iter().filter(long).count() >= LONG_TEXTS_MIN {
         QUERY_PAGE_RECORDS_LONG
     } else {
         QUERY_PAGE_RECORDS
     };
-    // One more counts them at the moment of reading.
-    let calls = 1 + records.div_ceil(page).max(1);
-    if calls <= BULK_QUERY_CALLS_MIN { Read::Query } else { Read::Bulk }
+    1 + records.div_ceil(page).max(1)
 }
 
 /// How to write `records` records. `settles`: the caller must be able to learn after a crash what became of them. Then

@@ -10,7 +10,6 @@ use syncline_domain::describe::{FieldDescribe, FieldType};
 use syncline_domain::{ErrorCode, FieldName, ObjectName};
 
 use crate::Salesforce;
-use crate::names::fold;
 
 /// A condition has at most 4,000 characters (SOQL, "WHERE"), a request's address at most 16,384 bytes.
 const CONDITION_CHARACTERS_MAX: usize = 3_600;
@@ -164,7 +163,7 @@ pub fn escaped(text: &str) -> String {
 
 fn normal(key: &[Option<String>]) -> Key {
     key.iter()
-        .map(|v| v.as_deref().map(str::trim).filter(|v| !v.is_empty()).map(fold))
+        .map(|v| v.as_deref().map(str::trim).filter(|v| !v.is_empty()).map(str::to_lowercase))
         .collect()
 }
 

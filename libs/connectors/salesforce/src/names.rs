@@ -10,13 +10,15 @@ use std::hash::Hash;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry<K> {
     pub id: String,
+    /// What it is called in messages; empty for people.
+    pub label: String,
     /// Names in the order in which they are tried, the surest first.
     pub names: Vec<K>,
     pub active: bool,
 }
 
 /// Why an id of the source has no counterpart.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unmatched {
     /// Nothing of that name.
     Missing,
@@ -33,8 +35,7 @@ pub struct Matched {
     pub unmatched: BTreeMap<String, Unmatched>,
 }
 
-/// Matches entries by their names. Letter case is the platform's business: names are compared as they are given, so
-/// callers fold what SOQL would fold (see [`fold`]).
+/// Matches entries by their names; of a name that several have, by the one that is active.
 #[must_use]
 pub fn matched<K: Eq + Hash>(source: &[Entry<K>], target: &[Entry<K>]) -> Matched {
     let mut there: HashMap<&K, Vec<&Entry<K>>> = HashMap::new();
@@ -69,24 +70,20 @@ fn counterpart<K: Eq + Hash>(
     let mut why = Unmatched::Missing;
     for name in &entry.names {
         let found = there.get(name).map(Vec::as_slice).unwrap_or_default();
-        match found {
-            [] => {}
-            [one] if here.get(name) == Some(&1) => {
-                if one.active {
-                    return Ok(one.id.clone());
-                }
-                why = Unmatched::Inactive;
-            }
+        let mut active = found.iter().filter(|e| e.active);
+        match (active.next(), active.next()) {
+            _ if found.is_empty() => {}
+            (None, _) => why = Unmatched::Inactive,
+            (Some(one), None) if here.get(name) == Some(&1) => return Ok(one.id.clone()),
             // Another name may still tell them apart.
-            _ => why = Unmatched::Ambiguous,
+            (Some(_), _) => why = Unmatched::Ambiguous,
         }
     }
     Err(why)
 }
 
 /// As SOQL compares texts: without regard to letter case.
-#[must_use]
-pub fn fold(text: &str) -> String {
+fn fold(text: &str) -> String {
     text.to_lowercase()
 }
 
@@ -94,20 +91,33 @@ type Row = Vec<Option<String>>;
 
 /// Fields of the look-up that [`record_types`] reads.
 pub const RECORD_TYPE_FIELDS: &[&str] = &["Id", "SobjectType", "NamespacePrefix", "DeveloperName", "IsActive"];
-/// Fields of the look-up that [`users`] reads.
-pub const USER_FIELDS: &[&str] = &["Id", "FederationIdentifier", "Username", "Email", "IsActive"];
+/// Fields of the look-up that [`users`] and [`successors`] read.
+pub const USER_FIELDS: &[&str] = &["Id", "FederationIdentifier", "Username", "IsActive"];
 /// Fields of the look-up that [`queues`] reads, with [`QUEUE_FILTER`].
 pub const QUEUE_FIELDS: &[&str] = &["Id", "DeveloperName"];
 pub const QUEUE_FILTER: &str = "Type = 'Queue'";
 /// Fields of the look-up that [`price_books`] reads.
-pub const PRICE_BOOK_FIELDS: &[&str] = &["Id", "Name", "IsStandard", "IsActive"];
+pub const PRICE_BOOK_FIELDS: &[&str] = &["Id", "Name", "IsStandard"];
 
-/// A developer name alone is not unique: person accounts have one on both sides.
+/// A record type's name. A developer name alone is not unique: person accounts have one on both sides.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RecordTypeName {
+    /// As the org spells it.
+    pub object: String,
+    namespace: String,
+    developer_name: String,
+}
+
 #[must_use]
-pub fn record_types(rows: &[Row]) -> Vec<Entry<(String, String, String)>> {
+pub fn record_types(rows: &[Row]) -> Vec<Entry<RecordTypeName>> {
     entries(rows, |row| {
-        let name = (text(row, 1)?, text(row, 2).unwrap_or_default(), text(row, 3)?);
-        Some((vec![name], flag(row, 4)))
+        let developer_name = text(row, 3)?;
+        let name = RecordTypeName {
+            object: text(row, 1)?,
+            namespace: fold(&text(row, 2).unwrap_or_default()),
+            developer_name: fold(&developer_name),
+        };
+        Some((developer_name, vec![name], flag(row, 4)))
     })
 }
 
@@ -116,52 +126,75 @@ pub fn record_types(rows: &[Row]) -> Vec<Entry<(String, String, String)>> {
 pub enum UserName {
     Federation(String),
     Username(String),
-    /// A username without what a sandbox appends.
+    /// A username without what a sandbox appends to production's.
     Before(String),
-    Email(String),
 }
 
-/// By federation id, then username, then the username of the production org that a sandbox was made from, then e-mail.
-/// `suffix` is what this org's usernames end in beyond production's, such as `.uat`; e-mails of a sandbox end in
-/// `.invalid`.
+/// Users of the source: by federation id, then username, then the username to which a sandbox of theirs appended.
 #[must_use]
-pub fn users(rows: &[Row], suffix: Option<&str>) -> Vec<Entry<UserName>> {
+pub fn users(rows: &[Row]) -> Vec<Entry<UserName>> {
+    user_entries(rows, |username| vec![UserName::Before(username.to_owned())])
+}
+
+/// Users of the target. A sandbox appends to usernames, `ann@x.com` becomes `ann@x.com.uat`, and nobody says what; so
+/// every beginning of theirs that still is a username may be the original.
+#[must_use]
+pub fn successors(rows: &[Row]) -> Vec<Entry<UserName>> {
+    user_entries(rows, |username| {
+        let beginnings = username.match_indices('.').filter_map(|(at, _)| username.get(..at));
+        beginnings
+            .filter(|b| b.contains('@'))
+            .map(|b| UserName::Before(b.to_owned()))
+            .collect()
+    })
+}
+
+fn user_entries(rows: &[Row], before: impl Fn(&str) -> Vec<UserName>) -> Vec<Entry<UserName>> {
     entries(rows, |row| {
         let username = fold(&text(row, 2)?);
-        let plain = suffix.and_then(|s| username.strip_suffix(&fold(s))).unwrap_or(&username).to_owned();
-        let email = text(row, 3)
-            .map(|e| fold(&e))
-            .map(|e| e.strip_suffix(".invalid").unwrap_or(&e).to_owned());
-        let mut names = Vec::new();
-        names.extend(text(row, 1).filter(|f| !f.is_empty()).map(UserName::Federation));
-        names.push(UserName::Username(username));
-        names.push(UserName::Before(plain));
-        names.extend(email.filter(|e| !e.is_empty()).map(UserName::Email));
-        Some((names, flag(row, 4)))
+        let before = before(&username);
+        let federation = text(row, 1).filter(|f| !f.is_empty()).map(UserName::Federation);
+        let names = federation.into_iter().chain([UserName::Username(username)]).chain(before);
+        Some((String::new(), names.collect(), flag(row, 3)))
     })
 }
 
 #[must_use]
 pub fn queues(rows: &[Row]) -> Vec<Entry<String>> {
-    entries(rows, |row| Some((vec![fold(&text(row, 1)?)], true)))
-}
-
-/// There is one standard price book in every org, whatever it is called.
-#[must_use]
-pub fn price_books(rows: &[Row]) -> Vec<Entry<Option<String>>> {
     entries(rows, |row| {
-        let name = if flag(row, 2) { None } else { Some(fold(&text(row, 1)?)) };
-        // An inactive price book still holds prices.
-        Some((vec![name], true))
+        let name = text(row, 1)?;
+        Some((name.clone(), vec![fold(&name)], true))
     })
 }
 
-fn entries<K>(rows: &[Row], read: impl Fn(&Row) -> Option<(Vec<K>, bool)>) -> Vec<Entry<K>> {
+/// Which price book it is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum PriceBookName {
+    /// There is one in every org, whatever it is called.
+    Standard,
+    Named(String),
+}
+
+/// An inactive price book still holds prices.
+#[must_use]
+pub fn price_books(rows: &[Row]) -> Vec<Entry<PriceBookName>> {
+    entries(rows, |row| {
+        let name = text(row, 1).unwrap_or_default();
+        let key = if flag(row, 2) {
+            PriceBookName::Standard
+        } else {
+            PriceBookName::Named(fold(&name))
+        };
+        Some((name, vec![key], true))
+    })
+}
+
+fn entries<K>(rows: &[Row], read: impl Fn(&Row) -> Option<(String, Vec<K>, bool)>) -> Vec<Entry<K>> {
     rows.iter()
         .filter_map(|row| {
             let id = text(row, 0)?;
-            let (names, active) = read(row)?;
-            Some(Entry { id, names, active })
+            let (label, names, active) = read(row)?;
+            Some(Entry { id, label, names, active })
         })
         .collect()
 }
@@ -206,32 +239,32 @@ mod tests {
 
     #[test]
     fn users_are_known_by_the_surest_name_that_tells_them_apart() {
-        let source = users(
-            &[
-                row(&["005A1", "F1", "ann@x.com", "ann@x.com", "true"]),
-                row(&["005A2", "", "Bob@x.com", "team@x.com", "true"]),
-                row(&["005A3", "", "cyd@old.com", "cyd@x.com", "true"]),
-                row(&["005A4", "", "dan@old.com", "team@x.com", "true"]),
-                row(&["005A5", "", "eve@x.com", "eve@x.com", "true"]),
-                row(&["005A6", "", "fay@x.com", "fay@x.com", "true"]),
-            ],
-            None,
-        );
-        let target = users(
-            &[
-                row(&["005B1", "F1", "other@x.com.uat", "o@x.com", "true"]),
-                row(&["005B2", "", "bob@x.com.UAT", "bob@x.com.invalid", "true"]),
-                row(&["005B3", "", "cyd2@x.com.uat", "cyd@x.com.invalid", "true"]),
-                row(&["005B4", "", "team@x.com.uat", "team@x.com.invalid", "true"]),
-                row(&["005B5", "", "eve@x.com.uat", "eve@x.com.invalid", "false"]),
-            ],
-            Some(".uat"),
-        );
+        let source = users(&[
+            row(&["005A1", "F1", "ann@x.com", "true"]),
+            row(&["005A2", "", "Bob@x.com", "true"]),
+            row(&["005A3", "", "cyd@x.com", "true"]),
+            row(&["005A4", "", "dan@x.com", "true"]),
+            row(&["005A5", "", "eve@x.com", "true"]),
+            row(&["005A6", "", "fay@x.com", "true"]),
+            row(&["005A7", "", "gus@x.com", "true"]),
+        ]);
+        let target = successors(&[
+            row(&["005B1", "F1", "other@x.com.uat", "true"]),
+            row(&["005B2", "", "bob@x.com.UAT", "true"]),
+            row(&["005B3", "", "cyd@x.com", "true"]),
+            row(&["005X3", "", "cyd@x.com.uat", "true"]),
+            row(&["005B4", "", "dan@x.com.uat", "true"]),
+            row(&["005X4", "", "dan@x.com.second", "true"]),
+            row(&["005B5", "", "eve@x.com.uat", "false"]),
+            row(&["005B6", "", "fay@x.org", "true"]),
+            row(&["005B7", "", "gus@x.com.uat", "true"]),
+            row(&["005X7", "", "gus@x.com.old", "false"]),
+        ]);
         let result = matched(&source, &target);
-        for (from, to) in [("005A1", "005B1"), ("005A2", "005B2"), ("005A3", "005B3")] {
-            assert_eq!(result.ids[from], to);
+        for (from, to) in [("005A1", "005B1"), ("005A2", "005B2"), ("005A3", "005B3"), ("005A7", "005B7")] {
+            assert_eq!(result.ids.get(from).map(String::as_str), Some(to), "{from}");
         }
-        // Two people share the address.
+        // Either may be the one.
         assert_eq!(result.unmatched["005A4"], Unmatched::Ambiguous);
         assert_eq!(result.unmatched["005A5"], Unmatched::Inactive);
         assert_eq!(result.unmatched["005A6"], Unmatched::Missing);
@@ -245,11 +278,8 @@ mod tests {
         assert_eq!(result.ids["00GA1"], "00GB1");
         assert_eq!(result.unmatched["00GA2"], Unmatched::Ambiguous);
 
-        let source = price_books(&[
-            row(&["01sA1", "Standard Price Book", "true", "true"]),
-            row(&["01sA2", "EU", "false", "true"]),
-        ]);
-        let target = price_books(&[row(&["01sB1", "Standard", "true", "true"]), row(&["01sB2", "eu", "false", "false"])]);
+        let source = price_books(&[row(&["01sA1", "Standard Price Book", "true"]), row(&["01sA2", "EU", "false"])]);
+        let target = price_books(&[row(&["01sB1", "Standard", "true"]), row(&["01sB2", "eu", "false"])]);
         let result = matched(&source, &target);
         assert_eq!((result.ids["01sA1"].as_str(), result.ids["01sA2"].as_str()), ("01sB1", "01sB2"));
     }

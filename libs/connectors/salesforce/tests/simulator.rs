@@ -810,7 +810,7 @@ async fn names_are_matched_between_a_production_org_and_its_sandbox() {
         ask(&source, "User", names::USER_FIELDS, None).await,
         ask(&target, "User", names::USER_FIELDS, None).await,
     );
-    let matched = names::matched(&names::users(&a, None), &names::users(&b, Some(".uat")));
+    let matched = names::matched(&names::users(&a), &names::successors(&b));
     assert!(
         matched.ids.len() * 2 > a.len(),
         "most users are known by the name before the suffix: {:?}",

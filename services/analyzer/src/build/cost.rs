@@ -1,13 +1,14 @@
 //! What a run will cost in API calls: an estimate before, compared with the actual figure in the report.
 //!
-//! Source: who it is and its limits, look-up tables, a describe and a count per object; per reading a job is made,
-//! polled, read page by page and deleted. Target: the same once for planning and once per object for reading back, and
-//! seven calls per ingest job (create, upload, close, polls, three kinds of results, delete).
+//! Source: who it is and its limits, look-up tables, a describe and a count per object; few records are read by a query,
+//! many by a job that is made, polled, read page by page and deleted. Target: the same once for planning and by a job once
+//! per object for reading back, and seven calls per ingest job (create, upload, close, polls, three kinds of results, delete).
 
 use syncline_domain::ErrorCode;
 use syncline_domain::issue::{Issue, Severity};
 use syncline_domain::plan::{Cost, ObjectPlan};
 use syncline_domain::spec::Existing;
+use syncline_salesforce::choice::{self, Read};
 
 use crate::facts::Facts;
 
@@ -39,13 +40,21 @@ pub(super) fn project(objects: &[ObjectPlan], existing: Existing) -> Cost {
         }
         cost.records += object.records;
         cost.jobs += jobs;
-        cost.source_calls += 2 + reading(object.records);
-        cost.target_calls += 1 + jobs * CALLS_PER_JOB + reading(object.records);
+        cost.source_calls += 2 + reading(object);
+        cost.target_calls += 1 + jobs * CALLS_PER_JOB + reading_by_job(object.records);
     }
     cost
 }
 
-fn reading(records: u64) -> u64 {
+/// Whichever way the connector will choose.
+fn reading(object: &ObjectPlan) -> u64 {
+    match choice::read(Some(object.records), &object.fields) {
+        Read::Query => choice::query_calls(object.records, &object.fields),
+        Read::Bulk => reading_by_job(object.records),
+    }
+}
+
+fn reading_by_job(records: u64) -> u64 {
     2 + POLLS_PER_READING + records.div_ceil(PAGE_RECORDS).max(1)
 }
 

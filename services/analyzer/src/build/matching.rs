@@ -1,169 +1,107 @@
 //! Matching by name what is never created: users, queues, record types, price books.
 //!
-//! Users: federation identifier, then the same user name, then the user name with a sandbox's suffix. Queues and record
-//! types: developer name. Price books: the standard one, others by name. Inactive users and record types of the target
-//! match nothing, because the target refuses them.
+//! What the names are, and which of two is the one, says the connector (`syncline_salesforce::names`). Here: what of it
+//! belongs to the sync, and what is to be told about what has no match.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeMap;
 
 use syncline_domain::issue::{Issue, Severity};
 use syncline_domain::plan::{FieldRole, ObjectPlan};
 use syncline_domain::spec::SyncSpec;
 use syncline_domain::{ErrorCode, ObjectName};
+use syncline_salesforce::names::{Entry, Matched, PriceBookName, Unmatched, matched};
 
 use super::fields::list;
-use crate::facts::{Directory, Kind, Usage, User};
+use crate::facts::{Directory, Kind, NoMatch, Usage};
 
 /// Who is who on the other end.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Matches {
     /// Source id -> target id.
     pub ids: BTreeMap<String, String>,
-    /// Source ids of users and queues without a match.
-    pub owners: BTreeSet<String>,
-    /// Source object -> (id, developer name) of record types without a match.
-    pub record_types: BTreeMap<String, BTreeMap<String, String>>,
-    /// (id, name) of price books without a match.
-    pub price_books: BTreeMap<String, String>,
+    owners: Vec<NoMatch>,
+    /// By source object.
+    record_types: BTreeMap<ObjectName, Vec<NoMatch>>,
+    price_books: Vec<NoMatch>,
 }
 
 impl Matches {
     #[must_use]
     pub fn new(spec: &SyncSpec, source: &Directory, target: &Directory) -> Self {
         let mut matches = Self::default();
-        matches.users(&source.users, &target.users);
-        matches.queues(source, target);
-        matches.record_types(spec, source, target);
-        matches.price_books(spec, source, target);
+        let users = matches.take(&source.users, matched(&source.users, &target.users));
+        let queues = matches.take(&source.queues, matched(&source.queues, &target.queues));
+        matches.owners = users.into_iter().chain(queues).collect();
+        for object in &spec.objects {
+            let mut types = source.record_types.clone();
+            types.retain(|t| t.names.iter().all(|n| n.object == object.name.as_str()));
+            // Under the name that the object has in the target.
+            let there = object.target.as_ref().unwrap_or(&object.name);
+            types
+                .iter_mut()
+                .flat_map(|t| &mut t.names)
+                .for_each(|n| n.object = there.to_string());
+            let unmatched = matches.take(&types, matched(&types, &target.record_types));
+            matches.record_types.insert(object.name.clone(), unmatched);
+        }
+        let loaded = spec.objects.iter().any(|o| o.name.as_str() == "Pricebook2");
+        let mut books = source.price_books.clone();
+        books.retain(|b| !loaded || b.names.contains(&PriceBookName::Standard));
+        matches.price_books = matches.take(&books, matched(&books, &target.price_books));
         matches
     }
 
-    /// Source ids that a field of `object` may hold and nothing matches, with names where they may be told.
+    /// Keeps what was matched; answers the rest.
+    fn take<K>(&mut self, source: &[Entry<K>], matched: Matched) -> Vec<NoMatch> {
+        self.ids.extend(matched.ids);
+        let labels: BTreeMap<&str, &str> = source.iter().map(|e| (e.id.as_str(), e.label.as_str())).collect();
+        let no_match = |(id, why): (String, Unmatched)| NoMatch {
+            label: labels.get(id.as_str()).copied().unwrap_or_default().to_owned(),
+            id,
+            why,
+        };
+        matched.unmatched.into_iter().map(no_match).collect()
+    }
+
+    /// What a field of `object` may point to and nothing matches.
     #[must_use]
-    pub fn unmatched(&self, kind: Kind, object: &ObjectName) -> Vec<(&str, Option<&str>)> {
+    pub fn unmatched(&self, kind: Kind, object: &ObjectName) -> &[NoMatch] {
         match kind {
-            Kind::Owner => self.owners.iter().map(|id| (id.as_str(), None)).collect(),
-            Kind::RecordType => named(self.record_types.get(object.as_str())),
-            Kind::PriceBook => named(Some(&self.price_books)),
-        }
-    }
-
-    fn users(&mut self, source: &[User], target: &[User]) {
-        let mut active: Vec<&User> = target.iter().filter(|u| u.active).collect();
-        active.sort_by(|a, b| (a.username.len(), &a.username, &a.id).cmp(&(b.username.len(), &b.username, &b.id)));
-        let mut by_federation: HashMap<&str, &str> = HashMap::new();
-        let mut by_name: HashMap<String, &str> = HashMap::new();
-        for user in &active {
-            if let Some(federation) = user.federation.as_deref().filter(|f| !f.is_empty()) {
-                by_federation.entry(federation).or_insert(&user.id);
-            }
-            by_name.entry(user.username.to_lowercase()).or_insert(&user.id);
-        }
-        // Every beginning of a name that ends before a dot; the shortest name with it comes first.
-        let mut by_prefix: HashMap<String, &str> = HashMap::new();
-        for user in &active {
-            let name = user.username.to_lowercase();
-            for (at, _) in name.match_indices('.') {
-                if let Some(prefix) = name.get(..at).filter(|p| p.contains('@')) {
-                    by_prefix.entry(prefix.to_owned()).or_insert(&user.id);
-                }
-            }
-        }
-        for user in source {
-            let name = user.username.to_lowercase();
-            let federation = user.federation.as_deref().filter(|f| !f.is_empty());
-            let found = federation
-                .and_then(|f| by_federation.get(f))
-                .or_else(|| by_name.get(&name))
-                .or_else(|| by_prefix.get(&name));
-            self.put(&user.id, found.copied());
-        }
-    }
-
-    fn put(&mut self, id: &str, found: Option<&str>) {
-        match found {
-            Some(target) => {
-                self.ids.insert(id.to_owned(), target.to_owned());
-            }
-            None => {
-                self.owners.insert(id.to_owned());
-            }
-        }
-    }
-
-    fn queues(&mut self, source: &Directory, target: &Directory) {
-        for queue in &source.queues {
-            let found = target
-                .queues
-                .iter()
-                .filter(|q| q.developer_name.eq_ignore_ascii_case(&queue.developer_name))
-                .map(|q| q.id.as_str())
-                .min();
-            self.put(&queue.id, found);
-        }
-    }
-
-    fn record_types(&mut self, spec: &SyncSpec, source: &Directory, target: &Directory) {
-        for object in &spec.objects {
-            let target_object = object.target.as_ref().unwrap_or(&object.name);
-            for record_type in source.record_types.iter().filter(|r| r.object == object.name.as_str()) {
-                let found = target
-                    .record_types
-                    .iter()
-                    .filter(|r| {
-                        r.active && r.object == target_object.as_str() && r.developer_name.eq_ignore_ascii_case(&record_type.developer_name)
-                    })
-                    .map(|r| r.id.as_str())
-                    .min();
-                match found {
-                    Some(id) => {
-                        self.ids.insert(record_type.id.clone(), id.to_owned());
-                    }
-                    None => {
-                        self.record_types
-                            .entry(object.name.as_str().to_owned())
-                            .or_default()
-                            .insert(record_type.id.clone(), record_type.developer_name.clone());
-                    }
-                }
-            }
-        }
-    }
-
-    fn price_books(&mut self, spec: &SyncSpec, source: &Directory, target: &Directory) {
-        let loaded = spec.objects.iter().any(|o| o.name.as_str() == "Pricebook2");
-        for book in &source.price_books {
-            if loaded && !book.standard {
-                continue;
-            }
-            let found = target
-                .price_books
-                .iter()
-                .filter(|b| b.standard == book.standard && (book.standard || b.name == book.name))
-                .map(|b| b.id.as_str())
-                .min();
-            match found {
-                Some(id) => {
-                    self.ids.insert(book.id.clone(), id.to_owned());
-                }
-                None => {
-                    self.price_books.insert(book.id.clone(), book.name.clone());
-                }
-            }
+            Kind::Owner => &self.owners,
+            Kind::RecordType => self.record_types.get(object).map(Vec::as_slice).unwrap_or_default(),
+            Kind::PriceBook => &self.price_books,
         }
     }
 }
 
-fn named(of: Option<&BTreeMap<String, String>>) -> Vec<(&str, Option<&str>)> {
-    of.into_iter()
-        .flatten()
-        .map(|(id, name)| (id.as_str(), Some(name.as_str())))
-        .collect()
+/// How many of the unmatched are there after all, and why they are not taken.
+fn reasons(unmatched: &[NoMatch]) -> String {
+    let of = |why: Unmatched| unmatched.iter().filter(|n| n.why == why).count();
+    let parts: Vec<String> = [(of(Unmatched::Inactive), "inactive there"), (of(Unmatched::Ambiguous), "ambiguous")]
+        .into_iter()
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, what)| format!("{n} {what}"))
+        .collect();
+    if parts.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", parts.join(", "))
+    }
+}
+
+/// Names of metadata, and what is wrong with those that are there.
+fn labels(unmatched: &[NoMatch]) -> String {
+    let label = |n: &NoMatch| match n.why {
+        Unmatched::Missing => n.label.clone(),
+        Unmatched::Ambiguous => format!("{} (ambiguous)", n.label),
+        Unmatched::Inactive => format!("{} (inactive)", n.label),
+    };
+    list(&unmatched.iter().map(label).collect::<Vec<_>>())
 }
 
 /// What is unmatched and used, as issues.
 pub(super) fn report(usage: &[Usage], objects: &[ObjectPlan], issues: &mut Vec<Issue>) {
-    for used in usage.iter().filter(|u| u.unmatched > 0 && u.records != Some(0)) {
+    for used in usage.iter().filter(|u| !u.unmatched.is_empty() && u.records != Some(0)) {
         let Some(field) = objects
             .iter()
             .find(|o| o.name == used.object)
@@ -179,25 +117,26 @@ pub(super) fn report(usage: &[Usage], objects: &[ObjectPlan], issues: &mut Vec<I
                 ErrorCode::OwnerMissing,
                 Severity::Warning,
                 format!(
-                    "{} users or queues of the source have no active match in the target; {records} name one of them in {place}",
-                    used.unmatched
+                    "{} users or queues of the source have no match in the target{}; {records} name one of them in {place}",
+                    used.unmatched.len(),
+                    reasons(&used.unmatched)
                 ),
             ),
             Kind::RecordType => (
                 ErrorCode::RecordTypeMissing,
                 Severity::Warning,
                 format!(
-                    "{records} of {} use record types that the target does not have: {}",
+                    "{records} of {} use record types that have no match in the target: {}",
                     used.object,
-                    list(&used.names)
+                    labels(&used.unmatched)
                 ),
             ),
             Kind::PriceBook => (
                 ErrorCode::Reference,
                 if required { Severity::Error } else { Severity::Warning },
                 format!(
-                    "{records} name price books in {place} that the target does not have: {}",
-                    list(&used.names)
+                    "{records} name price books in {place} that have no match in the target: {}",
+                    labels(&used.unmatched)
                 ),
             ),
         };
@@ -206,7 +145,7 @@ pub(super) fn report(usage: &[Usage], objects: &[ObjectPlan], issues: &mut Vec<I
             issue = issue.counted(records);
         }
         if used.kind == Kind::PriceBook {
-            issue = issue.remedy("Create the price books in the target under the same names, or add Pricebook2 to the sync.");
+            issue = issue.remedy("Give each of them one price book of the same name in the target, or add Pricebook2 to the sync.");
         }
         issues.push(issue);
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use chrono::DateTime;
 use syncline_analyzer::build::{Request, build};
-use syncline_analyzer::facts::{Count, Directory, Facts, PriceBook, Queue, RecordTypeEntry, SystemFacts, User};
+use syncline_analyzer::facts::{Count, Directory, Facts, SystemFacts};
 use syncline_connect::{OrgInfo, OrgKind};
 use syncline_domain::describe::{FieldDescribe, FieldType, ObjectDescribe};
 use syncline_domain::issue::{Issue, Severity};
@@ -14,6 +14,7 @@ use syncline_domain::plan::Plan;
 use syncline_domain::spec::{Document, SyncSpec, read_document};
 use syncline_domain::{ErrorCode, FieldName, ObjectName, RunId, SyncName};
 use syncline_salesforce::describe::read_describe;
+use syncline_salesforce::names::{self, Entry, PriceBookName, RecordTypeName, UserName};
 
 pub const CAPTURED: [&str; 6] = ["Account", "Case", "Contact", "Lead", "Opportunity", "OpportunityContactRole"];
 
@@ -110,37 +111,36 @@ fn system(id: &str, name: &str, kind: OrgKind, describes: &[ObjectDescribe]) -> 
     }
 }
 
-pub fn user(id: &str, username: &str, federation: Option<&str>) -> User {
-    User {
-        id: id.to_owned(),
-        username: username.to_owned(),
-        federation: federation.map(str::to_owned),
-        active: true,
-    }
+fn cells(cells: &[&str]) -> Vec<Vec<Option<String>>> {
+    vec![cells.iter().map(|c| (!c.is_empty()).then(|| (*c).to_owned())).collect()]
 }
 
-pub fn queue(id: &str, developer_name: &str) -> Queue {
-    Queue {
-        id: id.to_owned(),
-        developer_name: developer_name.to_owned(),
-    }
+/// A user of the source.
+pub fn user(id: &str, username: &str, federation: &str) -> Entry<UserName> {
+    names::users(&cells(&[id, federation, username, "true"])).remove(0)
 }
 
-pub fn record_type(id: &str, object: &str, developer_name: &str) -> RecordTypeEntry {
-    RecordTypeEntry {
-        id: id.to_owned(),
-        object: object.to_owned(),
-        developer_name: developer_name.to_owned(),
-        active: true,
-    }
+/// A user of the target.
+pub fn successor(id: &str, username: &str, federation: &str) -> Entry<UserName> {
+    names::successors(&cells(&[id, federation, username, "true"])).remove(0)
 }
 
-pub fn price_book(id: &str, name: &str, standard: bool) -> PriceBook {
-    PriceBook {
-        id: id.to_owned(),
-        name: name.to_owned(),
-        standard,
-    }
+pub fn queue(id: &str, developer_name: &str) -> Entry<String> {
+    names::queues(&cells(&[id, developer_name])).remove(0)
+}
+
+pub fn record_type(id: &str, object: &str, developer_name: &str) -> Entry<RecordTypeName> {
+    names::record_types(&cells(&[id, object, "", developer_name, "true"])).remove(0)
+}
+
+pub fn price_book(id: &str, name: &str, standard: bool) -> Entry<PriceBookName> {
+    names::price_books(&cells(&[id, name, if standard { "true" } else { "false" }])).remove(0)
+}
+
+/// The same, switched off.
+pub fn off<K>(mut entry: Entry<K>) -> Entry<K> {
+    entry.active = false;
+    entry
 }
 
 /// The same objects on both ends, a thousand records each.
