@@ -119,10 +119,12 @@ pub trait Target: Send + Sync {
     /// The header of an upload with these columns.
     fn encode_header(&self, columns: &[Column], out: &mut Vec<u8>);
 
-    /// Appends the rows of a batch (its columns in the order of `columns`) in the upload's form, and one digest per row,
-    /// taken in the same order of columns.
+    /// Appends rows of `object` (the batch's columns in the order of `columns`) in the upload's form, and one digest per
+    /// row, taken in the same order of columns. Nulls that a row of its kind cannot have at all are left alone.
+    #[allow(clippy::too_many_arguments)] // rows, their form, and the two places where they go
     fn encode(
         &self,
+        object: &ObjectName,
         columns: &[Column],
         batch: &RecordBatch,
         nulls: Nulls,

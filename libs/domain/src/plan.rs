@@ -76,6 +76,9 @@ pub struct ObjectPlan {
     pub deferred_parents: Vec<ObjectName>,
     /// A unique external id by which existing target records are found.
     pub key: Option<FieldName>,
+    /// Which of the target's records can be deleted; the others come and go by themselves or stay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletable: Option<String>,
     pub source_describe_hash: String,
     pub target_describe_hash: String,
 }

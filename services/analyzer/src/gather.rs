@@ -15,7 +15,7 @@ use syncline_domain::spec::{Existing, ObjectSpec, SyncSpec};
 use syncline_domain::{ErrorCode, ObjectName};
 use syncline_salesforce::names;
 
-use crate::build::{Matches, Request, build, filter, has_created_date};
+use crate::build::{Matches, Request, build, deletable, filter, has_created_date};
 use crate::error::Error;
 use crate::facts::{Count, Directory, Facts, Kind, SystemFacts, Usage};
 use crate::org::Org;
@@ -64,7 +64,7 @@ pub async fn gather(request: &Request, source: &dyn Org, target: &dyn Org) -> Re
     let t0 = facts.source.org.now;
     let (counts, target_counts, source_directory, target_directory) = futures::try_join!(
         async {
-            source_counts(source, spec, &facts.source.describes, t0)
+            source_counts(source, spec, &facts.source.describes, &facts.target.describes, t0)
                 .await
                 .map_err(at(End::Source))
         },
@@ -127,6 +127,7 @@ async fn source_counts(
     org: &dyn Org,
     spec: &SyncSpec,
     describes: &BTreeMap<ObjectName, ObjectDescribe>,
+    target: &BTreeMap<ObjectName, ObjectDescribe>,
     t0: DateTime<Utc>,
 ) -> Result<BTreeMap<ObjectName, Count>, ConnectError> {
     let mut questions: Vec<BoxFuture<'_, _>> = Vec::new();
@@ -134,7 +135,8 @@ async fn source_counts(
         let Some(describe) = describes.get(&object.name).filter(|d| d.queryable) else {
             continue;
         };
-        let query = query(object.name.clone(), filter(object), has_created_date(describe).then_some(t0));
+        let condition = filter(object, describe, target.get(target_name(object)));
+        let query = query(object.name.clone(), condition, has_created_date(describe).then_some(t0));
         let filtered = object.filter.is_some();
         questions.push(Box::pin(async move {
             match org.count(&query).await {
@@ -165,10 +167,11 @@ async fn target_counts(
         return Ok(BTreeMap::new());
     }
     let mut questions: Vec<BoxFuture<'_, _>> = Vec::new();
-    for name in describes.values().filter(|d| d.queryable).map(|d| d.name.clone()) {
+    for describe in describes.values().filter(|d| d.queryable) {
         questions.push(Box::pin(async move {
-            let count = org.count(&query(name.clone(), None, None)).await?;
-            Ok((name, count))
+            let own = deletable(describe).map(str::to_owned);
+            let count = org.count(&query(describe.name.clone(), own, None)).await?;
+            Ok((describe.name.clone(), count))
         }));
     }
     Ok(ask(questions).await?.into_iter().collect())

@@ -5,9 +5,9 @@ mod bench;
 
 use bench::*;
 use syncline_analyzer::build::{Matches, outline};
-use syncline_analyzer::facts::{Count, Kind, NoMatch, Usage};
+use syncline_analyzer::facts::{Count, Facts, Kind, NoMatch, Usage};
 use syncline_connect::OrgKind;
-use syncline_domain::describe::FieldType;
+use syncline_domain::describe::{FieldDescribe, FieldType};
 use syncline_domain::issue::Severity;
 use syncline_domain::plan::{FieldRole, ObjectPlan, Reference};
 use syncline_domain::{ErrorCode, FieldName};
@@ -430,4 +430,34 @@ fn few_records_cost_the_calls_of_a_query_and_many_those_of_a_job() {
     // Created, looked at three times, one page, deleted.
     assert_eq!(calls(2_001), none - 2 + 6);
     assert_eq!(calls(50_001), none - 2 + 7);
+}
+
+#[test]
+fn contacts_that_are_persons_are_left_out_where_the_target_has_persons() {
+    let with_persons = |name: &str| {
+        let flag = FieldDescribe {
+            createable: false,
+            ..field("IsPersonAccount", FieldType::Boolean)
+        };
+        object(name, vec![field("Email", FieldType::Email), flag])
+    };
+    let of = |where_line: &str, facts: &Facts| {
+        let spec = spec(&format!(
+            "  objects:\n    - name: Contact\n{where_line}    - name: Account\n  masking:\n    preset: hipaa\n"
+        ));
+        let plan = plan(spec, facts);
+        let contact = plan.object("Contact").unwrap();
+        let warned = issues(&plan, ErrorCode::RecordTypeMissing).len();
+        (contact.filter.clone(), contact.deletable.clone(), warned)
+    };
+    let mut facts = facts_of(&[with_persons("Contact"), with_persons("Account")]);
+    let business = Some("IsPersonAccount = false".to_owned());
+    assert_eq!(of("", &facts), (business.clone(), business, 0));
+    let own = "      where: Email != null\n";
+    assert_eq!(of(own, &facts).0.as_deref(), Some("(Email != null) AND IsPersonAccount = false"));
+    // Without persons in the target they are contacts like any other, of accounts like any other.
+    for object in ["Contact", "Account"] {
+        remove(&mut facts.target, object, "IsPersonAccount");
+    }
+    assert_eq!(of("", &facts), (None, None, 1));
 }

@@ -320,7 +320,7 @@ async fn clearing_deletes_what_the_target_holds_and_forgets_its_keys() {
     let mut bench = Bench::start(vec![accounts()]).await;
     load(&bench, "Account", &some_accounts(0, 30)).await;
     bench.next_run();
-    bench.kill_at("Account", "clear", "GET", "/jobs/ingest/750").await;
+    bench.kill_at("Account", "clear", "DELETE", "/composite/sobjects").await;
     assert!(!bench.done("Account", "clear").await);
     assert_eq!(bench.org.count("Account"), 0);
     assert_eq!(bench.number("select count(*) from ledger").await, 0);

@@ -57,6 +57,7 @@ pub fn object(name: &str, records: u64, fields: Vec<FieldPlan>) -> ObjectPlan {
         parents: Vec::new(),
         deferred_parents: Vec::new(),
         key: None,
+        deletable: None,
         source_describe_hash: "s".to_owned(),
         target_describe_hash: "t".to_owned(),
     }

@@ -75,7 +75,7 @@ fn main() {
         for batch in &batches {
             out.clear();
             digests.clear();
-            csv_write::write_rows(&columns, batch, Nulls::Omit, &digester, &mut out, &mut digests);
+            csv_write::write_rows(&query.object, &columns, batch, Nulls::Omit, &digester, &mut out, &mut digests);
             written += out.len();
         }
         let write = written as f64 / 1e6 / begun.elapsed().as_secs_f64();

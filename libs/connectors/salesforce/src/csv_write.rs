@@ -10,9 +10,11 @@ use arrow_array::{StringArray, Time32MillisecondArray, TimestampMillisecondArray
 use arrow_schema::{DataType, TimeUnit};
 use syncline_connect::digest::RowDigest;
 use syncline_connect::{Column, Nulls, RowDigester};
+use syncline_domain::ObjectName;
 
 use crate::decimal::write_decimal;
 use crate::moment::{write_date, write_datetime, write_time};
+use crate::person::BothKinds;
 
 /// Sets a field to null (Bulk API 2.0, "Valid CSV record rows"); an empty cell leaves it alone.
 const NULL: &[u8] = b"#N/A";
@@ -86,11 +88,13 @@ pub fn write_header(columns: &[Column], out: &mut Vec<u8>) {
     out.push(b'\n');
 }
 
-/// Appends a batch's rows and their digests.
+/// Appends a batch's rows and their digests. Where an object has rows of two kinds, a null that is not of a row's kind
+/// leaves the target alone.
 ///
 /// # Panics
 /// When the batch's columns are not those of `columns` in number, or of a type that `connect::schema` does not use.
 pub fn write_rows(
+    object: &ObjectName,
     columns: &[Column],
     batch: &RecordBatch,
     nulls: Nulls,
@@ -108,6 +112,7 @@ pub fn write_rows(
         Nulls::Omit => b"",
         Nulls::Clear => NULL,
     };
+    let kinds = BothKinds::of_columns(object, columns).map(|kinds| (kinds.persons(batch), kinds));
     let mut hasher = digester.hasher();
     let mut scratch = Vec::with_capacity(SCRATCH_BYTES);
     digests.reserve(batch.num_rows());
@@ -120,7 +125,10 @@ pub fn write_rows(
             match cells.text(row, &mut scratch).filter(|t| !t.is_empty()) {
                 None => {
                     hasher.cell(*field_type, None);
-                    out.extend_from_slice(null);
+                    let carries = |(persons, kinds): &(BooleanArray, BothKinds)| kinds.carries(persons.value(row), at);
+                    if kinds.as_ref().is_none_or(carries) {
+                        out.extend_from_slice(null);
+                    }
                 }
                 Some(text) => {
                     hasher.cell(*field_type, Some(text));

@@ -45,10 +45,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use arrow_schema::SchemaRef;
+use arrow_schema::{ArrowError, SchemaRef};
 use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use futures::StreamExt;
 use futures::stream::BoxStream;
 use syncline_connect::digest::RowDigest;
 use syncline_connect::retry::RetryPolicy;
@@ -58,11 +59,14 @@ use syncline_connect::{
     RowDigester, Source, Target,
 };
 use syncline_domain::describe::ObjectDescribe;
-use syncline_domain::{FieldName, ObjectName};
+use syncline_domain::{ErrorCode, FieldName, ObjectName};
 use tokio::sync::OnceCell;
 
 use crate::collections::{How, Record, Saved};
 use crate::files::{FileKind, NewFile};
+use crate::person::BothKinds;
+
+type Batches = BoxStream<'static, Result<RecordBatch, ConnectError>>;
 
 pub use client::{Validators, http_client};
 pub use describe_cache::DescribeCache;
@@ -168,7 +172,7 @@ impl Salesforce {
         query: &Query,
         at_once: usize,
     ) -> Result<BoxStream<'static, Result<RecordBatch, ConnectError>>, ConnectError> {
-        parallel::read(&self.client, generation, query, at_once).await
+        Ok(own_cells(query, parallel::read(&self.client, generation, query, at_once).await?))
     }
 
     /// The bytes of a file, as they come.
@@ -195,6 +199,18 @@ impl Salesforce {
         let user = self.user.get_or_try_init(|| rest::user_id(&self.client)).await?;
         Ok(user.as_str())
     }
+}
+
+/// Rows without the cells that are not of their kind, where there are several kinds.
+fn own_cells(query: &Query, batches: Batches) -> Batches {
+    match BothKinds::of_query(query) {
+        Some(kinds) => batches.map(move |batch| kinds.apart(&batch?).map_err(unexpected)).boxed(),
+        None => batches,
+    }
+}
+
+fn unexpected(error: ArrowError) -> ConnectError {
+    ConnectError::new(ErrorCode::Internal, error.to_string())
 }
 
 #[async_trait]
@@ -224,7 +240,9 @@ impl Source for Salesforce {
     }
 
     async fn read(&self, generation: &Generation, query: &Query, cursor: Option<&str>) -> Result<Page, ConnectError> {
-        bulk_query::read(&self.client, generation, query, cursor).await
+        let mut page = bulk_query::read(&self.client, generation, query, cursor).await?;
+        page.batches = own_cells(query, page.batches);
+        Ok(page)
     }
 
     async fn close(&self, generation: &Generation) -> Result<(), ConnectError> {
@@ -236,7 +254,12 @@ impl Source for Salesforce {
     }
 
     async fn retrieve(&self, object: &ObjectName, ids: &[String], columns: &[Column]) -> Result<RecordBatch, ConnectError> {
-        rest::retrieve(&self.client, object, ids, columns).await
+        let batch = rest::retrieve(&self.client, object, ids, columns).await?;
+        let names: Vec<&str> = batch.schema_ref().fields().iter().map(|f| f.name().as_str()).collect();
+        match BothKinds::of(object, names.into_iter()) {
+            Some(kinds) => kinds.apart(&batch).map_err(unexpected),
+            None => Ok(batch),
+        }
     }
 
     fn retrieve_schema(&self, columns: &[Column]) -> SchemaRef {
@@ -260,6 +283,7 @@ impl Target for Salesforce {
 
     fn encode(
         &self,
+        object: &ObjectName,
         columns: &[Column],
         batch: &RecordBatch,
         nulls: Nulls,
@@ -267,7 +291,7 @@ impl Target for Salesforce {
         out: &mut Vec<u8>,
         digests: &mut Vec<RowDigest>,
     ) {
-        csv_write::write_rows(columns, batch, nulls, digester, out, digests);
+        csv_write::write_rows(object, columns, batch, nulls, digester, out, digests);
     }
 
     async fn upload(&self, job: &str, chunks: Vec<Bytes>) -> Result<(), ConnectError> {

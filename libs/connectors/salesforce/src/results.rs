@@ -176,7 +176,7 @@ mod tests {
     use proptest::prelude::*;
     use syncline_connect::Nulls;
     use syncline_connect::digest::RowDigest;
-    use syncline_domain::FieldName;
+    use syncline_domain::{FieldName, ObjectName};
 
     use super::*;
     use crate::csv_write::{write_header, write_rows};
@@ -202,7 +202,15 @@ mod tests {
         let batch = RecordBatch::try_new(Arc::new(arrow_schema::Schema::new(fields)), arrays).unwrap();
         let (mut out, mut digests) = (Vec::new(), Vec::new());
         write_header(columns, &mut out);
-        write_rows(columns, &batch, nulls, &RowDigester::new([7; 32]), &mut out, &mut digests);
+        write_rows(
+            &ObjectName::new("Thing__c").unwrap(),
+            columns,
+            &batch,
+            nulls,
+            &RowDigester::new([7; 32]),
+            &mut out,
+            &mut digests,
+        );
         (out, digests)
     }
 

@@ -264,7 +264,7 @@ async fn run(
     let mut chunks = vec![Bytes::from(header)];
     for batch in batches {
         let mut chunk = Vec::new();
-        org.encode(columns, batch, nulls, digester, &mut chunk, &mut digests);
+        org.encode(&object(name), columns, batch, nulls, digester, &mut chunk, &mut digests);
         chunks.push(chunk.into());
     }
     org.upload(&id, chunks).await.unwrap();
@@ -432,7 +432,7 @@ async fn what_was_written_is_recognised_by_digest_and_reads_back_the_same() {
     let back = target.retrieve(&object("Contact"), &wanted, &columns).await.unwrap();
     assert_eq!(back.num_rows(), wanted.len());
     let (mut text, mut digests) = (Vec::new(), Vec::new());
-    target.encode(&columns, &without_id(&back), Nulls::Omit, &digester, &mut text, &mut digests);
+    target.encode(&object("Contact"), &columns, &without_id(&back), Nulls::Omit, &digester, &mut text, &mut digests);
     for (id, digest) in back.column(0).as_string::<i32>().iter().zip(digests) {
         assert_eq!(by_id.get(id.unwrap()), Some(&digest), "{id:?} reads back as something else");
     }
@@ -694,7 +694,7 @@ fn sorted_rows(batches: &[RecordBatch]) -> Vec<String> {
         for at in 0..batch.num_rows() {
             let mut text = Vec::new();
             let row = batch.slice(at, 1);
-            syncline_salesforce::csv_write::write_rows(&columns, &row, Nulls::Omit, &RowDigester::new([0; 32]), &mut text, &mut Vec::new());
+            syncline_salesforce::csv_write::write_rows(&object("Account"), &columns, &row, Nulls::Omit, &RowDigester::new([0; 32]), &mut text, &mut Vec::new());
             rows.push(String::from_utf8(text).unwrap());
         }
     }

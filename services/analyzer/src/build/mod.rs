@@ -25,7 +25,7 @@ use syncline_domain::{RunId, SyncName};
 
 use crate::facts::Facts;
 pub use matching::Matches;
-pub(crate) use objects::{filter, has_created_date};
+pub(crate) use objects::{deletable, filter, has_created_date};
 
 /// What a plan is asked for.
 #[derive(Debug, Clone)]

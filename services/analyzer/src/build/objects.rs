@@ -9,6 +9,7 @@ use syncline_domain::spec::{ObjectSpec, SyncSpec};
 use syncline_domain::{ErrorCode, FieldName, ObjectName};
 use syncline_mapping::ObjectMapping;
 use syncline_mask::suggest::closest;
+use syncline_salesforce::person::{has_person_accounts, shadows_excluded};
 
 use super::fields::{Selection, select};
 use super::order::{Link, RequiredCycle, arrange};
@@ -35,6 +36,7 @@ pub(super) fn plan(spec: &SyncSpec, facts: &Facts, issues: &mut Vec<Issue>) -> V
     let mut references: Vec<BTreeMap<String, Reference>> = selections.iter_mut().map(|s| roles(s, &in_sync, issues)).collect();
     for selection in &selections {
         check_required(selection, issues);
+        check_persons(selection, issues);
     }
     let order = defer(&selections, &mut references, issues);
     order
@@ -216,13 +218,14 @@ fn object_plan(selection: &Selection<'_>, references: &BTreeMap<String, Referenc
         name: name.clone(),
         target: selection.mapping.target().clone(),
         fields,
-        filter: filter(selection.spec),
+        filter: filter(selection.spec, selection.source, Some(selection.target)),
         order_by: order_by(selection.source),
         has_created_date: has_created_date(selection.source),
         records,
         parents: parents(references, name, false),
         deferred_parents: parents(references, name, true),
         key: selection.key.clone(),
+        deletable: deletable(selection.target).map(str::to_owned),
         source_describe_hash: selection.source.hash.clone(),
         target_describe_hash: selection.target.hash.clone(),
     }
@@ -258,14 +261,35 @@ fn source_key() -> FieldPlan {
     }
 }
 
-/// The sync's condition, and what the platform imposes.
+/// Records that are not there by themselves: neither the standard price book nor the contacts behind persons.
 #[must_use]
-pub(crate) fn filter(spec: &ObjectSpec) -> Option<String> {
-    let own = spec.filter.clone();
-    if spec.name.as_str() != "Pricebook2" {
-        return own;
+pub(crate) fn deletable(describe: &ObjectDescribe) -> Option<&'static str> {
+    let standard = (describe.name.as_str() == "Pricebook2").then_some(WITHOUT_STANDARD);
+    standard.or_else(|| shadows_excluded(describe))
+}
+
+/// The sync's condition, and what the platforms impose.
+#[must_use]
+pub(crate) fn filter(spec: &ObjectSpec, source: &ObjectDescribe, target: Option<&ObjectDescribe>) -> Option<String> {
+    // A person's contact comes into being with the account, where the target has persons, too.
+    let persons_only_here = has_person_accounts(source) && !target.is_some_and(has_person_accounts);
+    let imposed = deletable(source).filter(|_| !persons_only_here);
+    match (spec.filter.clone(), imposed) {
+        (Some(own), Some(imposed)) => Some(format!("({own}) AND {imposed}")),
+        (own, imposed) => own.or_else(|| imposed.map(str::to_owned)),
     }
-    Some(own.map_or_else(|| WITHOUT_STANDARD.to_owned(), |own| format!("({own}) AND {WITHOUT_STANDARD}")))
+}
+
+/// Persons without a place in the target travel as what it has: an account and a contact.
+fn check_persons(selection: &Selection<'_>, issues: &mut Vec<Issue>) {
+    if selection.source.name.as_str() == "Account" && has_person_accounts(selection.source) && !has_person_accounts(selection.target) {
+        let message = "the source has person accounts and the target has none: persons become business accounts with a contact";
+        issues.push(
+            Issue::new(ErrorCode::RecordTypeMissing, Severity::Warning, message.to_owned())
+                .at(&selection.spec.name, None)
+                .remedy("Enable person accounts in the target, leave persons out (`where: IsPersonAccount = false`), or accept it."),
+        );
+    }
 }
 
 fn order_by(source: &ObjectDescribe) -> Option<String> {

@@ -156,9 +156,15 @@ fn add(context: &Context, job: &mut Job, nulls: Nulls, pieces: &[Piece<'_>], pic
         context.target.encode_header(&job.columns, &mut out);
     }
     let mut digests = Vec::with_capacity(picked.len());
-    context
-        .target
-        .encode(&job.columns, &batch, nulls, &context.digester, &mut out, &mut digests);
+    context.target.encode(
+        context.target_object(),
+        &job.columns,
+        &batch,
+        nulls,
+        &context.digester,
+        &mut out,
+        &mut digests,
+    );
     job.chunks.push(Bytes::from(out));
     job.digests.extend(digests.iter().flatten());
     for Picked { piece, row, .. } in picked {

@@ -6,10 +6,12 @@ use arrow_array::cast::AsArray;
 use bytes::Bytes;
 use futures::StreamExt;
 use std::sync::Arc;
+use syncline_connect::target::Refusal;
 use syncline_connect::{GenerationState, JobState, Nulls, Operation, Query, ResultKind, Source, Target};
 use syncline_domain::ErrorCode;
 use syncline_domain::plan::FieldRole;
 use syncline_runtime::{Outcome, StageError, failpoint};
+use syncline_salesforce::choice::{self, Write};
 
 use crate::context::{Context, POLL_MAX, POLL_MIN, id_column};
 use crate::journal;
@@ -44,8 +46,8 @@ pub async fn run(context: &Context) -> Result<Outcome, StageError> {
             let mut tx = context.platform.db.begin().await?;
             context.work.lease.guard(&mut tx).await?;
             let count = ObjectCount {
-                deleted: i64::try_from(deleted.len()).unwrap_or(0),
-                jobs: 1,
+                deleted: i64::try_from(deleted.ids.len()).unwrap_or(0),
+                jobs: deleted.jobs,
                 ..ObjectCount::default()
             };
             store::counts::add(&mut tx, context.work.run(), context.name(), &count).await?;
@@ -72,7 +74,7 @@ async fn existing(context: &Context) -> Result<Vec<String>, StageError> {
     let query = Query {
         object: context.target_object().clone(),
         fields,
-        filter: None,
+        filter: context.object.deletable.clone(),
         created_before: None,
         order_by: None,
         batch_bytes_max: 512 * 1024,
@@ -110,15 +112,48 @@ async fn existing(context: &Context) -> Result<Vec<String>, StageError> {
     Ok(ids)
 }
 
-/// Deletes records by id; answers the ids that are gone. A record that somebody else deleted is gone too.
-pub async fn delete(context: &Context, ids: &[String]) -> Result<Vec<String>, StageError> {
+/// What came of deleting records.
+pub struct Deleted {
+    /// Those that are gone. A record that somebody else deleted is gone, too.
+    pub ids: Vec<String>,
+    pub jobs: i64,
+}
+
+/// Deletes records by id: few of them at once, many by a job.
+pub async fn delete(context: &Context, ids: &[String]) -> Result<Deleted, StageError> {
+    // Nothing has to be settled: what a lost answer leaves open is read and deleted again.
+    if choice::write(ids.len() as u64, &Operation::Delete, true) == Write::Collections {
+        let saved = context.target.delete(ids).await?;
+        failpoint::pass(&failpoint::LOADER_DELETIONS_SENT).await?;
+        let gone = ids.iter().zip(saved).filter(|(_, saved)| is_gone(saved.refusal.as_ref()));
+        return Ok(Deleted {
+            ids: gone.map(|(id, _)| id.clone()).collect(),
+            jobs: 0,
+        });
+    }
+    delete_by_job(context, ids).await
+}
+
+fn is_gone(refusal: Option<&Refusal>) -> bool {
+    refusal.is_none_or(|r| matches!(r.native.as_str(), "ENTITY_IS_DELETED" | "INVALID_CROSS_REFERENCE_KEY"))
+}
+
+async fn delete_by_job(context: &Context, ids: &[String]) -> Result<Deleted, StageError> {
     let target = &context.target;
     let columns = [id_column()];
     let keys: Vec<&str> = ids.iter().map(String::as_str).collect();
     let batch = job_batch(&columns, vec![Arc::new(arrow_array::StringArray::from(keys))])?;
     let (mut text, mut digests) = (Vec::new(), Vec::with_capacity(ids.len()));
     target.encode_header(&columns, &mut text);
-    target.encode(&columns, &batch, Nulls::Omit, &context.digester, &mut text, &mut digests);
+    target.encode(
+        context.target_object(),
+        &columns,
+        &batch,
+        Nulls::Omit,
+        &context.digester,
+        &mut text,
+        &mut digests,
+    );
     let by_digest: std::collections::HashMap<_, _> = digests.into_iter().zip(ids).collect();
     let job = target.create_job(context.target_object(), &Operation::Delete).await?;
     target.upload(&job, vec![Bytes::from(text)]).await?;
@@ -141,11 +176,7 @@ pub async fn delete(context: &Context, ids: &[String]) -> Result<Vec<String>, St
         let mut results = target.results(&job, kind, &columns, &context.digester).await?;
         while let Some(chunk) = results.next().await {
             for row in chunk? {
-                let already = row
-                    .refusal
-                    .as_ref()
-                    .is_some_and(|r| matches!(r.native.as_str(), "ENTITY_IS_DELETED" | "INVALID_CROSS_REFERENCE_KEY"));
-                if (row.refusal.is_none() || already)
+                if is_gone(row.refusal.as_ref())
                     && let Some(id) = by_digest.get(&row.digest)
                 {
                     gone.push((*id).clone());
@@ -153,5 +184,5 @@ pub async fn delete(context: &Context, ids: &[String]) -> Result<Vec<String>, St
             }
         }
     }
-    Ok(gone)
+    Ok(Deleted { ids: gone, jobs: 1 })
 }

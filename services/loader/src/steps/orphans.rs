@@ -31,7 +31,8 @@ pub async fn run(context: &Context) -> Result<Outcome, StageError> {
             return Ok(Outcome::Done { with_errors: false });
         }
         let ids: Vec<String> = orphans.iter().map(|(_, target)| target.clone()).collect();
-        let gone: HashSet<String> = delete(context, &ids).await?.into_iter().collect();
+        let outcome = delete(context, &ids).await?;
+        let gone: HashSet<String> = outcome.ids.into_iter().collect();
         let keys: Vec<String> = orphans
             .into_iter()
             .filter(|(_, target)| gone.contains(target))
@@ -47,7 +48,7 @@ pub async fn run(context: &Context) -> Result<Outcome, StageError> {
             context.name(),
             &ObjectCount {
                 deleted,
-                jobs: 1,
+                jobs: outcome.jobs,
                 ..ObjectCount::default()
             },
         )

@@ -169,9 +169,15 @@ fn job(context: &Context, rows: &[Resolved]) -> Result<Job, StageError> {
     let mut out = Vec::new();
     let mut digests = Vec::with_capacity(rows.len());
     context.target.encode_header(&columns, &mut out);
-    context
-        .target
-        .encode(&columns, &batch, Nulls::Clear, &context.digester, &mut out, &mut digests);
+    context.target.encode(
+        context.target_object(),
+        &columns,
+        &batch,
+        Nulls::Clear,
+        &context.digester,
+        &mut out,
+        &mut digests,
+    );
     Ok(Job {
         operation: Operation::Update,
         columns,

@@ -153,9 +153,15 @@ fn digests(context: &Context, columns: &[Column], rows: &RecordBatch) -> Result<
         .collect::<Result<_, _>>()?;
     let batch = job_batch(columns, arrays)?;
     let (mut text, mut digests) = (Vec::new(), Vec::with_capacity(batch.num_rows()));
-    context
-        .target
-        .encode(columns, &batch, Nulls::Omit, &context.digester, &mut text, &mut digests);
+    context.target.encode(
+        context.target_object(),
+        columns,
+        &batch,
+        Nulls::Omit,
+        &context.digester,
+        &mut text,
+        &mut digests,
+    );
     Ok(digests)
 }
 

@@ -50,6 +50,7 @@ pub fn object(object: &str, fields: Vec<FieldPlan>) -> ObjectPlan {
         parents: Vec::new(),
         deferred_parents: Vec::new(),
         key: None,
+        deletable: None,
         source_describe_hash: String::new(),
         target_describe_hash: String::new(),
     }

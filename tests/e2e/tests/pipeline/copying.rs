@@ -122,7 +122,7 @@ async fn a_second_run_writes_only_what_changed_or_is_new() {
 }
 
 /// A run reads what was created before its moment T0, which the org's clock tells in whole seconds.
-async fn a_second_passes() {
+pub async fn a_second_passes() {
     let began = std::time::SystemTime::now();
     eventually(Duration::from_secs(5), || async {
         match began.elapsed() {

@@ -5,6 +5,7 @@ mod copying;
 mod faults;
 mod misuse;
 mod outages;
+mod persons;
 mod refusals;
 mod steering;
 mod upgrade;
