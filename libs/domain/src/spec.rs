@@ -217,6 +217,12 @@ pub enum AuthSpec {
         client_secret: Option<SecretRef>,
         refresh_token: SecretRef,
     },
+    /// A person signs in with a browser (`syncline connection add`); the refresh token that comes of it stands nowhere.
+    WebServer {
+        client_id: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        client_secret: Option<SecretRef>,
+    },
 }
 
 /// Where a secret is; never the secret itself.

@@ -422,7 +422,8 @@ pub fn health_of(error: &Error, auth: &AuthSpec) -> &'static str {
             source: ConnectError { code, native, .. },
             ..
         } => {
-            let grant_is_dead = matches!(auth, AuthSpec::RefreshToken { .. }) && native.as_deref() == Some("invalid_grant");
+            let grant_is_dead =
+                matches!(auth, AuthSpec::RefreshToken { .. } | AuthSpec::WebServer { .. }) && native.as_deref() == Some("invalid_grant");
             if *code == ErrorCode::TokenExpired || grant_is_dead {
                 "Expired"
             } else {

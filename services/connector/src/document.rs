@@ -12,6 +12,10 @@ pub const API_VERSION_DEFAULT: &str = "65.0";
 pub const CLIENT_SECRET: &str = "client_secret";
 pub const PRIVATE_KEY: &str = "private_key";
 pub const REFRESH_TOKEN: &str = "refresh_token";
+/// With the flow `web_server`, beside the document's secrets: what a browser came back with, and how it was sent.
+pub const AUTHORIZATION_CODE: &str = "authorization_code";
+pub const CODE_VERIFIER: &str = "code_verifier";
+pub const REDIRECT_URI: &str = "redirect_uri";
 
 /// Reads one document of kind Connection.
 ///
@@ -59,10 +63,25 @@ pub fn secret_names(auth: &AuthSpec) -> Vec<&'static str> {
     match auth {
         AuthSpec::ClientCredentials { .. } => vec![CLIENT_SECRET],
         AuthSpec::JwtBearer { .. } => vec![PRIVATE_KEY],
+        AuthSpec::WebServer { client_secret: None, .. } => Vec::new(),
+        AuthSpec::WebServer {
+            client_secret: Some(_), ..
+        } => vec![CLIENT_SECRET],
         AuthSpec::RefreshToken { client_secret: None, .. } => vec![REFRESH_TOKEN],
         AuthSpec::RefreshToken {
             client_secret: Some(_), ..
         } => vec![CLIENT_SECRET, REFRESH_TOKEN],
+    }
+}
+
+/// Whether a consent that a person gave for one document holds for the other.
+#[must_use]
+pub fn same_consent(one: &ConnectionSpec, other: &ConnectionSpec) -> bool {
+    match (&one.auth, &other.auth) {
+        (AuthSpec::WebServer { client_id: a, .. }, AuthSpec::WebServer { client_id: b, .. }) => {
+            a == b && one.url.trim_end_matches('/') == other.url.trim_end_matches('/')
+        }
+        _ => false,
     }
 }
 

@@ -20,6 +20,8 @@ pub enum Error {
     /// A request that contradicts itself or its document.
     #[error("{0}")]
     Invalid(String),
+    #[error("nobody has signed in for `{name}` yet: `syncline connection add` opens a browser for it")]
+    ConsentMissing { name: ConnectionName },
     #[error("`{name}` belongs to {}: ask them or an administrator to change it", owned_by(owner))]
     NotTheOwner { name: ConnectionName, owner: String },
     #[error("the stored document of `{0}` cannot be read")]
@@ -97,6 +99,7 @@ impl Error {
             Self::UnknownConnection(_) => ErrorCode::UnknownConnection,
             Self::Keys(error) | Self::Rewrap { source: error, .. } => error.code(),
             Self::Document(_) | Self::Invalid(_) => ErrorCode::SyncInvalid,
+            Self::ConsentMissing { .. } => ErrorCode::Credentials,
             Self::NotTheOwner { .. } => ErrorCode::Role,
             Self::StoredDocument(_) | Self::Seal { .. } | Self::DatabaseRefused(_) => ErrorCode::Internal,
             Self::InstanceUrl { .. } => ErrorCode::BadAnswer,

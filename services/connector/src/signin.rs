@@ -1,14 +1,20 @@
 //! From a document and its secrets to a token, through the connector lib of the system's type.
+//!
+//! With the flow `web_server` a person consents in a browser. Whoever sent them there brings the code that came back; it is
+//! redeemed here, so that the refresh token is in nobody else's hands.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use secrecy::SecretString;
 use syncline_connect::ConnectError;
 use syncline_domain::ErrorCode;
 use syncline_domain::spec::{AuthSpec, ConnectionSpec};
-use syncline_salesforce::oauth::{self, Grant};
+use syncline_salesforce::oauth::authorize::Code;
+use syncline_salesforce::oauth::{self, Grant, Token};
 
-use crate::document::{CLIENT_SECRET, PRIVATE_KEY, REFRESH_TOKEN};
+use crate::document::{AUTHORIZATION_CODE, CLIENT_SECRET, CODE_VERIFIER, PRIVATE_KEY, REDIRECT_URI, REFRESH_TOKEN};
+use crate::error::Error;
 use crate::secrets::Secrets;
 
 /// A sign-in that takes longer is given up; while it lasts, everybody who needs the token waits.
@@ -31,16 +37,61 @@ pub struct SignedIn {
 /// # Errors
 /// The connector lib's, or [`ErrorCode::NetworkTimeout`].
 pub async fn sign_in(http: &reqwest::Client, spec: &ConnectionSpec, secrets: &Secrets) -> Result<SignedIn, ConnectError> {
-    let url = spec.url.trim_end_matches('/');
-    let grant = grant(url, &spec.auth, secrets)?;
-    let token = tokio::time::timeout(SIGN_IN_WAIT_MAX, oauth::authenticate(http, url, &grant))
-        .await
-        .map_err(|_| ConnectError::new(ErrorCode::NetworkTimeout, "signing in was not answered in time"))??;
+    let grant = grant(spec.url.trim_end_matches('/'), &spec.auth, secrets)?;
+    let token = ask(http, spec, &grant).await?;
     Ok(SignedIn {
         access_token: token.access_token,
         instance_url: token.instance_url,
         refresh_token: token.refresh_token,
         lifetime: LIFETIME_ASSUMED,
+    })
+}
+
+async fn ask(http: &reqwest::Client, spec: &ConnectionSpec, grant: &Grant) -> Result<Token, ConnectError> {
+    let url = spec.url.trim_end_matches('/');
+    tokio::time::timeout(SIGN_IN_WAIT_MAX, oauth::authenticate(http, url, grant))
+        .await
+        .map_err(|_| ConnectError::new(ErrorCode::NetworkTimeout, "signing in was not answered in time"))?
+}
+
+/// Takes what a browser came back with out of a request's secrets; `None` when nobody signed in.
+///
+/// # Errors
+/// [`Error::Invalid`] when it is not whole, or the document's flow has no browser.
+pub fn take_code(auth: &AuthSpec, secrets: &mut HashMap<String, String>) -> Result<Option<Code>, Error> {
+    let mut take = |name: &str| secrets.remove(name).filter(|value| !value.is_empty());
+    match (take(AUTHORIZATION_CODE), take(CODE_VERIFIER), take(REDIRECT_URI)) {
+        (None, None, None) => Ok(None),
+        (Some(code), Some(verifier), Some(redirect_uri)) if matches!(auth, AuthSpec::WebServer { .. }) => Ok(Some(Code {
+            code: code.into(),
+            verifier: verifier.into(),
+            redirect_uri,
+        })),
+        _ => Err(Error::Invalid(format!(
+            "`{AUTHORIZATION_CODE}`, `{CODE_VERIFIER}` and `{REDIRECT_URI}` come together, and with the flow `web_server` only"
+        ))),
+    }
+}
+
+/// Redeems a code, once, for the refresh token that all later sign-ins need.
+///
+/// # Errors
+/// As [`sign_in`]; `AUTH_CREDENTIALS_001` also when the org gives no refresh token.
+pub async fn redeem(http: &reqwest::Client, spec: &ConnectionSpec, secrets: &Secrets, code: Code) -> Result<SecretString, ConnectError> {
+    let AuthSpec::WebServer { client_id, .. } = &spec.auth else {
+        return Err(ConnectError::new(ErrorCode::Internal, "a code of a flow without a browser"));
+    };
+    let grant = Grant::AuthorizationCode {
+        client_id: client_id.clone(),
+        client_secret: secrets.get(CLIENT_SECRET).cloned(),
+        code,
+    };
+    let token = ask(http, spec, &grant).await?;
+    token.refresh_token.ok_or_else(|| {
+        ConnectError::new(
+            ErrorCode::Credentials,
+            "the org gave no refresh token: allow the app the scope `refresh_token`, then sign in again",
+        )
     })
 }
 
@@ -73,6 +124,11 @@ fn grant(url: &str, auth: &AuthSpec, secrets: &Secrets) -> Result<Grant, Connect
         AuthSpec::RefreshToken {
             client_id, client_secret, ..
         } => Grant::RefreshToken {
+            client_id: client_id.clone(),
+            client_secret: client_secret.as_ref().map(|_| secret(CLIENT_SECRET)).transpose()?,
+            refresh_token: secret(REFRESH_TOKEN)?,
+        },
+        AuthSpec::WebServer { client_id, client_secret } => Grant::RefreshToken {
             client_id: client_id.clone(),
             client_secret: client_secret.as_ref().map(|_| secret(CLIENT_SECRET)).transpose()?,
             refresh_token: secret(REFRESH_TOKEN)?,

@@ -5,14 +5,18 @@
 mod bench;
 
 use bench::{Bench, Replica};
+use secrecy::ExposeSecret;
 use syncline_connect::access::fingerprint;
 use syncline_domain::ErrorCode;
 use syncline_domain::describe::ObjectDescribe;
+use syncline_salesforce::oauth::authorize::Authorization;
+use syncline_salesforce_simulator::auth::config::LoginConfig;
 use syncline_salesforce_simulator::{Flavour, Org, OrgConfig, RunningOrg};
 use syncline_wire::access::{DescribeRequest, GetAccessRequest};
 use syncline_wire::connection::{Connection, TestConnectionRequest};
 use syncline_wire::status::code_of;
 
+const CALLBACK: &str = "http://localhost:1717/OauthRedirect";
 const PRIVATE_KEY: &str = include_str!("keys/test-only.pem");
 const PUBLIC_KEY: &str = include_str!("keys/test-only.pub.pem");
 
@@ -87,6 +91,82 @@ async fn an_assertion_signed_with_the_key_is_accepted_and_with_another_refused()
         ("Error", "AUTH_CREDENTIALS_001")
     );
     assert!(!shown.health_message.contains("no key at all"));
+}
+
+/// What the browser of a person who consents comes back with.
+async fn consent(org: &RunningOrg) -> Vec<(&'static str, String)> {
+    let authorization = Authorization::begin(&org.url, &org.client_id, CALLBACK).unwrap();
+    let browser = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .unwrap();
+    let back = browser.get(&authorization.url).send().await.unwrap();
+    let back = reqwest::Url::parse(back.headers()["location"].to_str().unwrap()).unwrap();
+    let code = authorization.finish(back.query().unwrap()).unwrap().unwrap();
+    vec![
+        ("authorization_code", code.code.expose_secret().to_owned()),
+        ("code_verifier", code.verifier.expose_secret().to_owned()),
+        ("redirect_uri", code.redirect_uri),
+    ]
+}
+
+#[tokio::test]
+async fn a_person_s_consent_is_redeemed_once_and_holds_for_the_same_app_only() {
+    let bench = Bench::start().await;
+    let replica = bench.replica().await;
+    let org = start(OrgConfig {
+        rotate_refresh: true,
+        login: LoginConfig {
+            callbacks: vec![CALLBACK.to_owned()],
+            auto_approve: true,
+            ..LoginConfig::default()
+        },
+        ..OrgConfig::default()
+    });
+    let auth = format!("{{flow: web_server, client_id: {}, client_secret: {{env: S}}}}", org.client_id);
+    let request = |auth: &str, more: &[(&'static str, String)]| {
+        let mut secrets = vec![("client_secret", org.client_secret.as_str())];
+        secrets.extend(more.iter().map(|(name, value)| (*name, value.as_str())));
+        Bench::at(&org.url, auth, &secrets)
+    };
+    let apply = async |request| {
+        replica
+            .connections
+            .clone()
+            .apply_connection(request)
+            .await
+            .map(|a| a.into_inner().changed)
+    };
+    let refused = |result: Result<bool, tonic::Status>| code_of(&result.unwrap_err());
+
+    assert_eq!(
+        refused(apply(request(&auth, &[])).await),
+        Some(ErrorCode::Credentials),
+        "nobody has consented"
+    );
+    let consented = consent(&org).await;
+    let half = request(&auth, &consented[..2]);
+    assert_eq!(
+        refused(apply(half).await),
+        Some(ErrorCode::SyncInvalid),
+        "what belongs together comes together"
+    );
+    assert!(apply(request(&auth, &consented)).await.unwrap());
+    assert_eq!(test(&replica).await.health, "Connected");
+    // Rotated by now; neither the same document again nor a code that was used takes the consent away.
+    assert_eq!(apply(request(&auth, &[])).await.ok(), Some(false));
+    assert_eq!(refused(apply(request(&auth, &consented)).await), Some(ErrorCode::Credentials));
+    assert_eq!(test(&replica).await.health, "Connected");
+    // Another rate, the same app: the consent holds. Another app: it does not.
+    let mut faster = request(&auth, &[]);
+    faster.yaml.push_str("  requests_per_second: 7\n");
+    assert_eq!(apply(faster).await.ok(), Some(true));
+    assert_eq!(test(&replica).await.health, "Connected");
+    let other = auth.replace(&org.client_id, "another-app");
+    assert_eq!(refused(apply(request(&other, &[])).await), Some(ErrorCode::Credentials));
+    // A code belongs to the flow with a browser.
+    let plain = auth.replace("web_server", "client_credentials");
+    assert_eq!(refused(apply(request(&plain, &consented)).await), Some(ErrorCode::SyncInvalid));
 }
 
 #[tokio::test]

@@ -164,14 +164,14 @@ pub struct ConnectionAdd {
     /// Where tokens are had: the login host or My Domain
     #[arg(long, required_unless_present = "file", conflicts_with = "file")]
     pub url: Option<String>,
-    /// How to sign in; the other flows are given by a file
+    /// How to sign in; the other flows are given by a file. With web_server a browser is sent to the org, also for a file's
     #[arg(long, value_enum, default_value_t, conflicts_with = "file")]
     pub flow: Flow,
     /// The connected app's consumer key
     #[arg(long, required_unless_present = "file", conflicts_with = "file")]
     pub client_id: Option<String>,
     /// Environment variable that holds the client secret
-    #[arg(long, value_name = "VAR", conflicts_with_all = ["file", "client_secret_file"], required_unless_present_any = ["file", "client_secret_file"])]
+    #[arg(long, value_name = "VAR", conflicts_with_all = ["file", "client_secret_file"])]
     pub client_secret_env: Option<String>,
     /// File that holds the client secret
     #[arg(long, value_name = "FILE", conflicts_with = "file")]
@@ -179,13 +179,25 @@ pub struct ConnectionAdd {
     /// API version, such as 65.0
     #[arg(long, value_name = "VERSION", conflicts_with = "file")]
     pub api_version: Option<String>,
+    /// Where the browser comes back to: register http://localhost:PORT/OauthRedirect with the app, exactly
+    #[arg(long, value_name = "PORT", default_value_t = 1717)]
+    pub port: u16,
+    /// Print the address and open no browser
+    #[arg(long)]
+    pub no_browser: bool,
+    /// How many seconds to wait for somebody to sign in
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    pub wait: u64,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "snake_case")]
 pub enum Flow {
+    /// As the user that the app runs as; at the org's own My Domain
     #[default]
     ClientCredentials,
+    /// As the person who signs in with a browser
+    WebServer,
 }
 
 #[derive(Args)]
@@ -450,6 +462,7 @@ mod tests {
             "syncline connection add -f c.yaml",
             "syncline connection add prod --url https://x --client-id id --client-secret-env VAR",
             "syncline connection add prod --url https://x --flow client_credentials --client-id id --client-secret-file f --api-version 65.0",
+            "syncline connection add prod --url https://x --flow web_server --client-id id --port 8080 --no-browser --wait 60",
         ] {
             assert!(parse(good).is_ok(), "{good}: {}", parse(good).err().unwrap());
         }
@@ -457,7 +470,6 @@ mod tests {
             "syncline connection add",
             "syncline connection add prod",
             "syncline connection add prod -f c.yaml",
-            "syncline connection add prod --url https://x --client-id id",
             "syncline connection add prod --url https://x --client-id id --client-secret-env A --client-secret-file B",
             "syncline connection add prod --url https://x --flow guess --client-id id --client-secret-env A",
         ] {

@@ -233,6 +233,7 @@ fn references(auth: &AuthSpec) -> Vec<(&'static str, &SecretRef)> {
             .map(|secret| ("client_secret", secret))
             .chain([("refresh_token", refresh_token)])
             .collect(),
+        AuthSpec::WebServer { client_secret, .. } => client_secret.iter().map(|secret| ("client_secret", secret)).collect(),
     }
 }
 

@@ -7,6 +7,7 @@
 //!
 //! Start with [`cli`] and [`command`].
 
+mod browser;
 mod certificates;
 mod cli;
 mod client;

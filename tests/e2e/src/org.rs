@@ -44,6 +44,10 @@ impl SimulatedOrg {
         &self.running.org_id
     }
 
+    pub fn username(&self) -> &str {
+        &self.running.username
+    }
+
     pub fn client_id(&self) -> &str {
         &self.running.client_id
     }

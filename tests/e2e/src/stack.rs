@@ -90,6 +90,9 @@ impl Service {
 pub struct Stack {
     services: Vec<Service>,
     pub door: Door,
+    pub gateway_url: String,
+    /// The administrator's.
+    pub token: String,
     pub nats_outlet: Option<FaultProxy>,
     pub database_outlet: Option<FaultProxy>,
     pub nats: PrivateNats,
@@ -138,9 +141,12 @@ impl Stack {
         for service in &mut services {
             service.ready().await;
         }
+        let gateway_url = format!("http://127.0.0.1:{base_port}");
         Self {
             services,
-            door: Door::new(&format!("http://127.0.0.1:{base_port}"), &token),
+            door: Door::new(&gateway_url, &token),
+            gateway_url,
+            token,
             nats_outlet,
             database_outlet,
             nats,

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use syncline_connect::{ConnectError, OrgInfo, OrgKind, Source};
-use syncline_domain::spec::ConnectionDocument;
+use syncline_domain::spec::{AuthSpec, ConnectionDocument};
 use syncline_domain::{ConnectionName, ErrorCode};
+use syncline_salesforce::oauth::authorize::Code;
 use syncline_wire::caller::{Caller, note_connections};
 use syncline_wire::connection::connection_service_server::ConnectionService;
 use syncline_wire::connection::{
@@ -17,10 +18,11 @@ use tonic::{Request, Response, Status};
 
 use super::connection_name;
 use crate::broker::{Want, health_of, stored_document};
+use crate::document::REFRESH_TOKEN;
 use crate::error::Error;
 use crate::secrets::Secrets;
 use crate::store::ConnectionRow;
-use crate::{Connector, document, store};
+use crate::{Connector, document, signin, store};
 
 const LIST: List<'_> = List {
     name: "connections",
@@ -37,10 +39,11 @@ const APPLY_HOLD_MAX: Duration = Duration::from_secs(60);
 impl ConnectionService for Connector {
     async fn apply_connection(&self, request: Request<ApplyConnectionRequest>) -> Result<Response<ApplyConnectionResponse>, Status> {
         let caller = Caller::of(request.metadata());
-        let request = request.into_inner();
-        let document = document::read(&request.yaml)?;
-        let secrets = Secrets::for_document(&document.spec.auth, request.secrets)?;
-        let changed = self.apply(&document, &secrets, caller.as_ref()).await?;
+        let ApplyConnectionRequest { yaml, mut secrets } = request.into_inner();
+        let document = document::read(&yaml)?;
+        let code = signin::take_code(&document.spec.auth, &mut secrets)?;
+        let secrets = Secrets::for_document(&document.spec.auth, secrets)?;
+        let changed = self.apply(&document, secrets, code, caller.as_ref()).await?;
         let name = &document.metadata.name;
         let answer = ApplyConnectionResponse {
             connection: Some(self.shown(name).await?),
@@ -87,7 +90,13 @@ impl ConnectionService for Connector {
 
 impl Connector {
     /// Stores document and secrets together. False if both were stored already.
-    async fn apply(&self, document: &ConnectionDocument, secrets: &Secrets, caller: Option<&Caller>) -> Result<bool, Error> {
+    async fn apply(
+        &self,
+        document: &ConnectionDocument,
+        mut secrets: Secrets,
+        code: Option<Code>,
+        caller: Option<&Caller>,
+    ) -> Result<bool, Error> {
         let name = &document.metadata.name;
         let text = serde_json::to_string(document).expect("a document becomes JSON");
         let mut tx = self.db.begin().await?;
@@ -96,14 +105,30 @@ impl Connector {
         }
         if let Some(row) = store::credential_lock(&mut tx, &self.tenant, name, APPLY_HOLD_MAX).await? {
             // Credentials that do not open any more (another key) are mended by applying them again.
-            let stored = self.broker.open_secrets(name, &row).await;
-            let same_secrets = stored.is_ok_and(|stored| stored.same_as_applied(secrets));
-            if same_secrets && row.document == text {
+            let stored = self.broker.open_secrets(name, &row).await.ok();
+            let same_secrets = stored.as_ref().is_some_and(|stored| stored.same_as_applied(&secrets));
+            if code.is_none() && same_secrets && row.document == text {
                 tx.rollback().await?;
                 return Ok(false);
             }
+            // Who consented once goes on being the one, as long as it is the same app at the same place.
+            if let Some(token) = stored.and_then(|stored| stored.get(REFRESH_TOKEN).cloned())
+                && stored_document(name, &row.document).is_ok_and(|stored| document::same_consent(&document.spec, &stored.spec))
+            {
+                secrets = secrets.rotated(token);
+            }
         }
-        let (data_key, sealed) = self.broker.seal_secrets(name, secrets).await?;
+        if let Some(code) = code {
+            let redeemed = signin::redeem(&self.http, &document.spec, &secrets, code).await;
+            secrets = secrets.rotated(redeemed.map_err(|source| Error::System {
+                name: name.clone(),
+                source,
+            })?);
+        }
+        if matches!(document.spec.auth, AuthSpec::WebServer { .. }) && secrets.get(REFRESH_TOKEN).is_none() {
+            return Err(Error::ConsentMissing { name: name.clone() });
+        }
+        let (data_key, sealed) = self.broker.seal_secrets(name, &secrets).await?;
         let version = store::connection_put(&mut tx, &self.tenant, name, &text, caller.map_or("", |c| &c.subject)).await?;
         store::credential_put(&mut *tx, &self.tenant, name, version, &data_key, &sealed).await?;
         tx.commit().await?;

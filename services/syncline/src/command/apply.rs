@@ -38,6 +38,14 @@ pub async fn run(context: &Context, files: &[PathBuf]) -> Result<Exit, CliError>
 /// As [`run`].
 pub async fn apply(context: &Context, definitions: &Definitions) -> Result<Exit, CliError> {
     let secrets = secrets(definitions)?;
+    store(context, definitions, secrets).await
+}
+
+/// As [`apply`], with the connections' secrets in hand.
+///
+/// # Errors
+/// As [`run`].
+pub async fn store(context: &Context, definitions: &Definitions, secrets: Vec<Secrets>) -> Result<Exit, CliError> {
     let stored = stored_connections(context).await?;
     definition::refuse(definitions.unknown_connections(&stored))?;
 
@@ -49,7 +57,11 @@ pub async fn apply(context: &Context, definitions: &Definitions) -> Result<Exit,
     result.map(|()| Exit::Ok)
 }
 
-fn secrets(definitions: &Definitions) -> Result<Vec<Secrets>, CliError> {
+/// What the connections' references stand for, in their order.
+///
+/// # Errors
+/// Every reference that leads nowhere.
+pub fn secrets(definitions: &Definitions) -> Result<Vec<Secrets>, CliError> {
     let mut found = Vec::new();
     let mut complaints: Vec<Complaint> = Vec::new();
     for connection in &definitions.connections {

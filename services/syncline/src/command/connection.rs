@@ -1,16 +1,19 @@
 //! `syncline connection ...`
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use syncline_domain::ErrorCode;
 use syncline_domain::spec::{
     ApiVersion, AuthSpec, ConnectionDocument, ConnectionKind, ConnectionMetadata, ConnectionSpec, SecretRef, SystemKind,
 };
-use syncline_wire::connection::{DeleteConnectionRequest, ListConnectionsRequest, TestConnectionRequest};
+use syncline_wire::connection::{self as wire, DeleteConnectionRequest, ListConnectionsRequest, TestConnectionRequest};
 
 use super::{Context, apply, missing};
+use crate::browser::{self, Asking};
 use crate::cli::{Connection, ConnectionAdd, Flow};
 use crate::client::{ANALYSIS_WAIT, ask, ask_within};
-use crate::definition::{self, Definitions, Loaded};
+use crate::definition::{self, Definitions, Loaded, Secrets};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::view;
@@ -30,6 +33,11 @@ pub async fn run(context: &Context, command: Connection) -> Result<Exit, CliErro
 }
 
 async fn add(context: &Context, arguments: ConnectionAdd) -> Result<Exit, CliError> {
+    let asking = Asking {
+        port: arguments.port,
+        opens: !arguments.no_browser,
+        wait: Duration::from_secs(arguments.wait),
+    };
     let definitions = match &arguments.file {
         Some(file) => definition::read(std::slice::from_ref(file))?,
         None => from_flags(arguments)?,
@@ -38,7 +46,19 @@ async fn add(context: &Context, arguments: ConnectionAdd) -> Result<Exit, CliErr
         let message = "only documents of kind Connection are added; use `syncline apply -f` for syncs".to_owned();
         definition::refuse(vec![sync.complain(ErrorCode::SyncInvalid, "kind:", message)])?;
     }
-    apply::apply(context, &definitions).await
+    let mut secrets = apply::secrets(&definitions)?;
+    if definitions.connections.iter().any(|c| is_of_a_browser(&c.document)) {
+        // Nobody is asked to sign in for a gateway that does not answer.
+        list_of(context, 1).await?;
+    }
+    for (connection, Secrets(secrets)) in definitions.connections.iter().zip(&mut secrets) {
+        secrets.extend(browser::sign_in(context.output, &connection.document, asking).await?);
+    }
+    apply::store(context, &definitions, secrets).await
+}
+
+fn is_of_a_browser(document: &ConnectionDocument) -> bool {
+    matches!(document.spec.auth, AuthSpec::WebServer { .. })
 }
 
 /// The document that the flags describe, checked like one from a file.
@@ -46,16 +66,20 @@ fn from_flags(arguments: ConnectionAdd) -> Result<Definitions, CliError> {
     let required = |value: Option<String>, flag: &str| value.ok_or_else(|| CliError::new(Exit::Invalid, format!("{flag} is missing")));
     let invalid = |message: String| CliError::coded(ErrorCode::SyncInvalid, message).remedy("Correct the flag; nothing was applied.");
     let client_secret = match (arguments.client_secret_env, arguments.client_secret_file) {
-        (Some(variable), _) => SecretRef::Env(variable),
-        (None, Some(file)) => SecretRef::File(file),
-        (None, None) => {
+        (Some(variable), _) => Some(SecretRef::Env(variable)),
+        (None, file) => file.map(SecretRef::File),
+    };
+    let client_id = required(arguments.client_id, "--client-id")?;
+    let auth = match (arguments.flow, client_secret) {
+        (Flow::ClientCredentials, Some(client_secret)) => AuthSpec::ClientCredentials { client_id, client_secret },
+        (Flow::ClientCredentials, None) => {
             return Err(CliError::new(
                 Exit::Invalid,
                 "--client-secret-env or --client-secret-file is missing",
             ));
         }
+        (Flow::WebServer, client_secret) => AuthSpec::WebServer { client_id, client_secret },
     };
-    let client_id = required(arguments.client_id, "--client-id")?;
     let document = ConnectionDocument {
         api_version: ApiVersion::V1,
         kind: ConnectionKind::Connection,
@@ -66,9 +90,7 @@ fn from_flags(arguments: ConnectionAdd) -> Result<Definitions, CliError> {
         spec: ConnectionSpec {
             kind: SystemKind::Salesforce,
             url: required(arguments.url, "--url")?,
-            auth: match arguments.flow {
-                Flow::ClientCredentials => AuthSpec::ClientCredentials { client_id, client_secret },
-            },
+            auth,
             api_version: arguments.api_version,
             requests_per_second: None,
         },
@@ -88,22 +110,21 @@ fn from_flags(arguments: ConnectionAdd) -> Result<Definitions, CliError> {
 }
 
 async fn list(context: &Context) -> Result<Exit, CliError> {
-    let request = ListConnectionsRequest {
-        page_size: LIST_MAX,
-        page_token: String::new(),
-    };
-    let answer = context
-        .gateway
-        .connections()
-        .list_connections(ask(request))
-        .await
-        .map_err(|s| context.gateway.error(s))?
-        .into_inner();
-    let json: Vec<Value> = answer.connections.iter().map(view::connection::to_json).collect();
+    let connections = list_of(context, LIST_MAX).await?;
+    let json: Vec<Value> = connections.iter().map(view::connection::to_json).collect();
     context
         .output
-        .result(&view::connection::table(&answer.connections), &json!({"connections": json}))?;
+        .result(&view::connection::table(&connections), &json!({"connections": json}))?;
     Ok(Exit::Ok)
+}
+
+async fn list_of(context: &Context, page_size: u32) -> Result<Vec<wire::Connection>, CliError> {
+    let request = ListConnectionsRequest {
+        page_size,
+        page_token: String::new(),
+    };
+    let answer = context.gateway.connections().list_connections(ask(request)).await;
+    Ok(answer.map_err(|s| context.gateway.error(s))?.into_inner().connections)
 }
 
 async fn test(context: &Context, name: String) -> Result<Exit, CliError> {
@@ -158,6 +179,9 @@ mod tests {
             client_secret_env: Some("VAR".into()),
             client_secret_file: None,
             api_version: version.map(Into::into),
+            port: 1717,
+            no_browser: true,
+            wait: 1,
         }
     }
 
@@ -171,6 +195,20 @@ mod tests {
                 definitions.connections[0].document.clone()
             )]
         );
+    }
+
+    #[test]
+    fn a_secret_may_be_missing_only_where_a_person_signs_in() {
+        let without = |flow| ConnectionAdd {
+            flow,
+            client_secret_env: None,
+            ..flags("prod", "https://example.my.salesforce.com", None)
+        };
+        let error = from_flags(without(Flow::ClientCredentials)).err().unwrap();
+        assert!(error.message.contains("--client-secret-env"), "{error}");
+        let definitions = from_flags(without(Flow::WebServer)).unwrap_or_else(|e| panic!("{e}"));
+        let auth = &definitions.connections[0].document.spec.auth;
+        assert!(matches!(auth, AuthSpec::WebServer { client_secret: None, .. }), "{auth:?}");
     }
 
     #[test]
