@@ -5,7 +5,7 @@ mod simulated;
 
 use std::time::Instant;
 
-use arrow_array::{Array, RecordBatch};
+use arrow_array::RecordBatch;
 use futures::TryStreamExt;
 use serde_json::json;
 use syncline_connect::{ConnectError, GenerationState, Hints, OrgKind, Query, Source};

@@ -3,7 +3,6 @@
 
 mod simulated;
 
-use arrow_array::Array;
 use serde_json::json;
 use syncline_connect::{Access, Source};
 use syncline_domain::ErrorCode;
@@ -11,9 +10,8 @@ use syncline_domain::describe::FieldType;
 use syncline_salesforce::collections::Record;
 use syncline_salesforce::oauth::session;
 use syncline_salesforce::{Salesforce, composite_key, names};
-use syncline_salesforce_simulator::store::rules::ValidationRule;
 
-use simulated::{connect, ids, object, production, sandbox};
+use simulated::{connect, object, production, sandbox};
 
 #[tokio::test]
 async fn records_are_written_and_deleted_without_a_job() {
