@@ -185,16 +185,20 @@ impl Fault {
         }
     }
 
+    /// The service whose process it strikes, if it is one.
+    pub fn service(self) -> Option<&'static str> {
+        match self {
+            Self::KilledAt(_, service) | Self::StoppedAt(_, service) | Self::Killed(service) | Self::KilledBesideSlowJobs(service) => {
+                Some(service)
+            }
+            Self::Paused(service) | Self::Network(service, _, _) => Some(service),
+            _ => None,
+        }
+    }
+
     /// The stage whose next batch shows that work goes on; any, when it is not one stage's matter.
     pub fn stage(self) -> Option<&'static str> {
-        let service = match self {
-            Self::KilledAt(_, service) | Self::StoppedAt(_, service) | Self::Killed(service) | Self::KilledBesideSlowJobs(service) => {
-                service
-            }
-            Self::Paused(service) | Self::Network(service, _, _) => service,
-            _ => return None,
-        };
-        WORKERS.contains(&service).then_some(service)
+        self.service().filter(|service| WORKERS.contains(service))
     }
 
     /// Whether a second process of each worker stands by.
@@ -221,11 +225,12 @@ impl Fault {
 
     /// Which passage of a point: some are passed once in a run, others with every batch.
     pub fn passage(self, rng: &mut StdRng) -> u64 {
-        const ONCE: [&str; 6] = [
+        const ONCE: [&str; 7] = [
             "gateway",
             "analyzer",
             "connector",
             "coordinator.run",
+            "extractor.generation",
             "monitor.books",
             "loader.deletions",
         ];
@@ -240,7 +245,7 @@ impl Fault {
         if ONCE.iter().any(|once| name.starts_with(once)) || service == "analyzer" {
             return 1;
         }
-        rng.random_range(1..=4)
+        rng.random_range(1..=3)
     }
 }
 

@@ -50,7 +50,7 @@ enum Command {
 /// What is broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Set {
-    /// One trial per named point.
+    /// Every named point.
     Points,
     /// Hanging beyond the lease at points of the loader, masker and extractor.
     Hangs,
@@ -79,6 +79,9 @@ pub struct Run {
     pub skip: u32,
     #[arg(long)]
     pub trials: Option<u32>,
+    /// One point per trial, so that a defect is that point's; otherwise several processes die in each.
+    #[arg(long, env = "CHAOS_ALONE")]
+    pub alone: bool,
     /// Records of the source, at least.
     #[arg(long, env = "CHAOS_SCALE", default_value_t = 3000)]
     pub scale: u64,

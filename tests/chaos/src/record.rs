@@ -16,6 +16,9 @@ pub struct Record {
     pub fault: String,
     /// Where: a failpoint, a service, an org, a link of the network.
     pub point: String,
+    /// How many faults this trial had. What was redone, and the records moved, stand with the first of them.
+    #[serde(default = "one")]
+    pub together: u32,
     /// Choices of this trial, for people.
     pub detail: String,
     pub records: u64,
@@ -39,6 +42,10 @@ pub struct Record {
     pub run_seconds: f64,
     /// What was wrong, in words.
     pub findings: Vec<String>,
+}
+
+fn one() -> u32 {
+    1
 }
 
 pub const GOOD: &str = "good";

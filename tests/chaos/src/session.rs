@@ -20,20 +20,6 @@ use crate::servers::Servers;
 use crate::trial::Bench;
 use crate::{Run, Set};
 
-/// Points that every change must pass: the two sides of every effect at the target, and one of each other stage.
-const FIXED: [&str; 10] = [
-    "extractor.batch_recorded",
-    "extractor.batch_published",
-    "masker.clean_published",
-    "masker.batch_recorded",
-    "loader.job_created",
-    "loader.closing_stored",
-    "loader.job_closed",
-    "loader.results_committed",
-    "loader.claims_closed",
-    "coordinator.event_applied",
-];
-
 #[allow(clippy::print_stdout, reason = "a command's result")]
 pub fn list() -> Result<()> {
     for fault in [Fault::points(), Fault::hangs(), Fault::others()].concat() {
@@ -42,25 +28,62 @@ pub fn list() -> Result<()> {
     Ok(())
 }
 
+/// How often a service dies in one trial: whenever it is started again, at the next point. Some do all their work for a run
+/// at its beginning.
+fn deaths_max(service: Option<&str>) -> usize {
+    match service {
+        Some("analyzer" | "connector" | "gateway") => 1,
+        _ => 3,
+    }
+}
+
 /// What a session breaks, in its order: everything once, in an order of its seed, then again.
-fn chosen(run: &Run, rng: &mut StdRng) -> Vec<Fault> {
-    let mut faults = match run.set {
-        Set::Points => Fault::points(),
+fn chosen(run: &Run, rng: &mut StdRng) -> Vec<Vec<Fault>> {
+    let mut points = Fault::points();
+    let mut alone = match run.set {
+        Set::Points => Vec::new(),
         Set::Hangs => Fault::hangs(),
         Set::Others => Fault::others(),
-        Set::All => [Fault::points(), Fault::hangs(), Fault::others()].concat(),
-        Set::Fixed => {
-            let is_fixed = |fault: &Fault| matches!(fault, Fault::KilledAt(point, _) if FIXED.contains(&point.name));
-            let mut fixed: Vec<Fault> = Fault::points().into_iter().filter(is_fixed).collect();
-            fixed.extend([Fault::AllKilled, Fault::NatsKilled, Fault::PostgresKilled]);
-            fixed
-        }
+        Set::All => [Fault::hangs(), Fault::others()].concat(),
+        Set::Fixed => vec![Fault::AllKilled, Fault::NatsKilled, Fault::PostgresKilled],
     };
-    if let Some(only) = &run.only {
-        faults.retain(|fault| fault.name().contains(only) || fault.point().contains(only));
+    if matches!(run.set, Set::Hangs | Set::Others) {
+        points.clear();
     }
-    faults.shuffle(rng);
-    faults
+    if let Some(only) = &run.only {
+        let is_meant = |fault: &Fault| fault.name().contains(only) || fault.point().contains(only);
+        points.retain(is_meant);
+        alone.retain(is_meant);
+    }
+    points.shuffle(rng);
+    let mut trials: Vec<Vec<Fault>> = if run.alone {
+        points.into_iter().map(|point| vec![point]).collect()
+    } else {
+        together(points)
+    };
+    trials.extend(alone.into_iter().map(|fault| vec![fault]));
+    trials.shuffle(rng);
+    trials
+}
+
+/// Deals points out to trials: processes of several services die in each, and each of them several times.
+fn together(points: Vec<Fault>) -> Vec<Vec<Fault>> {
+    let mut trials: Vec<Vec<Fault>> = Vec::new();
+    for point in points {
+        if point.needs_records() {
+            trials.push(vec![point]);
+            continue;
+        }
+        let has_room = |trial: &&mut Vec<Fault>| {
+            let same = trial.iter().filter(|fault| fault.service() == point.service()).count();
+            same < deaths_max(point.service()) && !trial.iter().any(|fault| fault.needs_records())
+        };
+        match trials.iter_mut().find(has_room) {
+            Some(trial) => trial.push(point),
+            None => trials.push(vec![point]),
+        }
+    }
+    trials
 }
 
 /// Runs a session; answers whether every trial was good.
@@ -141,12 +164,10 @@ async fn trials(run: &Run, bench: &mut Bench, end: Instant) -> Result<bool> {
     let mut rng = StdRng::seed_from_u64(bench.seed);
     let order = chosen(run, &mut rng);
     anyhow::ensure!(!order.is_empty(), "nothing is chosen");
-    let first = bench.trial(0, Fault::Undisturbed).await?;
-    let mut bad = u32::from(tell(&first, 0));
-    first.append(&run.records)?;
+    let mut bad = told(run, &bench.trial(0, &[Fault::Undisturbed]).await?, 0)?;
     let (mut done, mut trial) = (0, run.skip);
     while Instant::now() < end && run.trials.is_none_or(|n| done < n) {
-        let Some(fault) = order.get(trial as usize % order.len()) else {
+        let Some(faults) = order.get(trial as usize % order.len()) else {
             break;
         };
         // A session ends when everything was broken once, if that was asked for by name.
@@ -155,15 +176,23 @@ async fn trials(run: &Run, bench: &mut Bench, end: Instant) -> Result<bool> {
         }
         trial += 1;
         done += 1;
-        let record = bench
-            .trial(trial, *fault)
-            .await
-            .with_context(|| format!("trial {trial}: {} {}", fault.name(), fault.point()))?;
-        bad += u32::from(tell(&record, order.len()));
-        record.append(&run.records)?;
+        let names: Vec<String> = faults.iter().map(|fault| fault.point()).collect();
+        let records = bench.trial(trial, faults).await;
+        let records = records.with_context(|| format!("trial {trial}: {}", names.join(", ")))?;
+        bad += told(run, &records, order.len())?;
     }
     say(&format!("{done} trials, {bad} bad"));
     Ok(bad == 0)
+}
+
+/// Prints and keeps a trial's records; answers how many are bad.
+fn told(run: &Run, records: &[Record], of: usize) -> Result<u32> {
+    let mut bad = 0;
+    for record in records {
+        bad += u32::from(tell(record, of));
+        record.append(&run.records)?;
+    }
+    Ok(bad)
 }
 
 /// Prints a line; answers whether the trial was bad.
@@ -198,4 +227,22 @@ fn version() -> String {
 #[allow(clippy::print_stdout, reason = "the session's report")]
 fn say(line: &str) {
     println!("{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_point_is_dealt_out_once_and_no_process_dies_too_often() {
+        let trials = together(Fault::points());
+        assert_eq!(trials.concat().len(), Fault::points().len());
+        for trial in &trials {
+            for fault in trial {
+                let deaths = trial.iter().filter(|other| other.service() == fault.service()).count();
+                assert!(deaths <= deaths_max(fault.service()), "{trial:?}");
+                assert!(!fault.needs_records() || trial.len() == 1, "{trial:?}");
+            }
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! Doing it: each fault at its moment, and everything mended afterwards.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -51,27 +52,71 @@ pub struct Struck {
     pub detail: String,
 }
 
-/// Before the run: what has to stand ready. Answers which process is armed.
-pub async fn prepare(installation: &mut Installation, target: &Org, fault: Fault, rng: &mut StdRng) -> Result<(Option<usize>, String)> {
-    let (Fault::KilledAt(point, service) | Fault::StoppedAt(point, service)) = fault else {
-        return Ok((None, String::new()));
-    };
-    let action = if matches!(fault, Fault::StoppedAt(..)) { "stop" } else { "kill" };
-    let armed = format!("{}={action}@{}", point.name, fault.passage(rng));
-    if service == "connector" {
-        // A token that is good is not asked for again.
-        target.revoke_tokens().await?;
-    }
-    let place = installation.places(service).first().copied().unwrap_or(0);
-    installation.renew(place, Some(&armed)).await?;
-    Ok((Some(place), armed))
+/// A process and the points at which it shall die, one after the other: whenever it comes back, the next one is armed.
+pub struct Armed {
+    pub place: usize,
+    /// Place in the trial's faults, and what is armed for it.
+    waiting: VecDeque<(usize, String)>,
+    now: Option<(usize, String)>,
 }
 
-/// Strikes while the run goes on.
-pub async fn strike(ground: &mut Ground<'_>, fault: Fault, armed: Option<usize>, rng: &mut StdRng) -> Result<Struck> {
-    if let Some(place) = armed {
-        return at_a_point(ground, place).await;
+impl Armed {
+    /// Whether its process would still die.
+    pub fn is_waiting(&self) -> bool {
+        self.now.is_some()
     }
+}
+
+/// Before the run: what has to stand ready. Answers what was chosen for each fault, for people.
+pub async fn prepare(
+    installation: &mut Installation,
+    target: &Org,
+    faults: &[Fault],
+    rng: &mut StdRng,
+) -> Result<(Vec<Armed>, Vec<String>)> {
+    let mut all: Vec<Armed> = Vec::new();
+    let mut chosen = Vec::new();
+    for (index, fault) in faults.iter().enumerate() {
+        let (Fault::KilledAt(point, service) | Fault::StoppedAt(point, service)) = fault else {
+            chosen.push(String::new());
+            continue;
+        };
+        let action = if matches!(fault, Fault::StoppedAt(..)) { "stop" } else { "kill" };
+        let armed = format!("{}={action}@{}", point.name, fault.passage(rng));
+        chosen.push(armed.clone());
+        if *service == "connector" {
+            // A token that is good is not asked for again.
+            target.revoke_tokens().await?;
+        }
+        let place = installation.places(service).first().copied().unwrap_or(0);
+        match all.iter_mut().find(|armed| armed.place == place) {
+            Some(known) => known.waiting.push_back((index, armed)),
+            None => {
+                installation.renew(place, Some(&armed)).await?;
+                all.push(Armed {
+                    place,
+                    waiting: VecDeque::new(),
+                    now: Some((index, armed)),
+                });
+            }
+        }
+    }
+    Ok((all, chosen))
+}
+
+/// Strikes while the run goes on; answers what came of each fault.
+pub async fn strike(ground: &mut Ground<'_>, faults: &[Fault], armed: &mut [Armed], rng: &mut StdRng) -> Result<Vec<Struck>> {
+    if !armed.is_empty() {
+        return at_points(ground, faults.len(), armed).await;
+    }
+    let mut struck = Vec::new();
+    for fault in faults {
+        struck.push(at_some_time(ground, *fault, rng).await?);
+    }
+    Ok(struck)
+}
+
+async fn at_some_time(ground: &mut Ground<'_>, fault: Fault, rng: &mut StdRng) -> Result<Struck> {
     if fault == Fault::Undisturbed {
         return Ok(Struck::default());
     }
@@ -103,21 +148,28 @@ pub async fn strike(ground: &mut Ground<'_>, fault: Fault, armed: Option<usize>,
 const LARGE: &str = "Contact";
 const UNUSED: &str = "nothing came of it";
 
-async fn at_a_point(ground: &mut Ground<'_>, place: usize) -> Result<Struck> {
-    let mut struck = Struck::default();
+async fn at_points(ground: &mut Ground<'_>, faults: usize, armed: &mut [Armed]) -> Result<Vec<Struck>> {
+    let mut struck: Vec<Struck> = (0..faults).map(|_| Struck::default()).collect();
     let mut last = None;
-    loop {
-        struck.at = now();
-        if ground.installation.fallen(place)? {
-            struck.reached = true;
-            break;
-        }
-        if ground.installation.stopped(place)? {
-            struck.reached = true;
-            sleep(LEASE_TTL + BEYOND_LEASE).await;
-            struck.mended = now();
-            ground.installation.resume(place)?;
-            return Ok(struck);
+    while armed.iter().any(|armed| armed.now.is_some()) {
+        for armed in armed.iter_mut() {
+            let Some(this) = armed.now.as_ref().and_then(|(index, _)| struck.get_mut(*index)) else {
+                continue;
+            };
+            this.at = now();
+            if ground.installation.fallen(armed.place)? {
+                armed.now = armed.waiting.pop_front();
+                this.reached = true;
+                this.mended = now();
+                let next = armed.now.as_ref().map(|(_, what)| what.as_str());
+                ground.installation.launch(armed.place, next)?;
+            } else if ground.installation.stopped(armed.place)? {
+                this.reached = true;
+                sleep(LEASE_TTL + BEYOND_LEASE).await;
+                this.mended = now();
+                ground.installation.resume(armed.place)?;
+                armed.now = None;
+            }
         }
         if *ground.ended.borrow() {
             let end = *last.get_or_insert_with(|| Instant::now() + AFTERWARDS);
@@ -126,10 +178,6 @@ async fn at_a_point(ground: &mut Ground<'_>, place: usize) -> Result<Struck> {
             }
         }
         sleep(PAUSE).await;
-    }
-    struck.mended = now();
-    if struck.reached {
-        ground.installation.mend().await?;
     }
     Ok(struck)
 }

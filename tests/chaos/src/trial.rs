@@ -17,11 +17,11 @@ use crate::installation::{Installation, Programs};
 use crate::org::Org;
 use crate::record::{GOOD, NOT_REACHED, Record};
 use crate::servers::Servers;
-use crate::strike::{self, Ground, Struck};
+use crate::strike::{self, Armed, Ground, Struck};
 use crate::watch::{Moment, Watch, now};
 
 /// Longest that a run may take, faults and their waits included. Retries back off to 30 s.
-const RUN_WAIT: Duration = Duration::from_secs(180);
+const RUN_WAIT: Duration = Duration::from_secs(300);
 const SUBMIT_WAIT: Duration = Duration::from_secs(60);
 const BOOKS_WAIT: Duration = Duration::from_secs(40);
 /// A full target is emptied and filled again where the fault lies in emptying it.
@@ -65,19 +65,11 @@ impl Bench {
         StdRng::seed_from_u64(self.seed.wrapping_mul(1_000_003).wrapping_add(u64::from(trial)))
     }
 
-    pub async fn trial(&mut self, trial: u32, fault: Fault) -> Result<Record> {
+    /// One trial with these faults in it. Several are points of processes that die one beside or after the other.
+    pub async fn trial(&mut self, trial: u32, faults: &[Fault]) -> Result<Vec<Record>> {
         let mut rng = self.rng(trial);
-        let mut record = Record {
-            at: chrono::Utc::now().format("%Y-%m-%dT%H:%M:%SZ").to_string(),
-            seed: self.seed,
-            trial,
-            version: self.version.clone(),
-            fault: fault.name(),
-            point: fault.point(),
-            ..Record::default()
-        };
         let number = (100_000 + u64::from(trial)).to_string();
-        let latency = fault.job_latency_ms().to_string();
+        let latency = faults.iter().map(|fault| fault.job_latency_ms()).max().unwrap_or(0).to_string();
         let target = Org::start(
             &self.programs,
             &self.home,
@@ -86,56 +78,68 @@ impl Bench {
         )
         .await?;
         self.installation.mend().await?;
-        let sync = self.apply(trial, &target, &[])?;
-        let sync = if fault.needs_records() {
+        let mut sync = self.apply(trial, &target, &[])?;
+        let refilled = faults.iter().any(|fault| fault.needs_records());
+        if refilled {
             self.fill(trial, &sync).await?;
-            self.apply(trial, &target, &REPLACE)?
-        } else {
-            sync
-        };
-        let replicas = fault.needs_replicas();
+            sync = self.apply(trial, &target, &REPLACE)?;
+        }
+        let replicas = faults.iter().any(|fault| fault.needs_replicas());
         if replicas {
             self.installation.second_processes(true).await?;
         }
-        let (armed, how) = strike::prepare(&mut self.installation, &target, fault, &mut rng).await?;
+        let (mut armed, chosen) = strike::prepare(&mut self.installation, &target, faults, &mut rng).await?;
         let (before, writes_before) = (check::published(&self.servers).await?, target.writes().await?);
-        let (struck, ran) = self.run(trial, &sync, &target, fault, armed, &mut rng).await?;
-        record.detail = format!("{how}{}", struck.detail);
-
+        let (struck, ran) = self.run(trial, &sync, &target, faults, &mut armed, &mut rng).await?;
         // What was not reached would strike the next trial.
-        if let Some(place) = armed
-            && !struck.reached
-        {
-            self.installation.renew(place, None).await?;
+        for armed in armed.iter().filter(|armed| armed.is_waiting()) {
+            self.installation.renew(armed.place, None).await?;
         }
         self.installation.mend().await?;
-        self.judge(&target, &ran, &mut record).await?;
-        if !fault.needs_records() {
+        if replicas {
+            self.installation.second_processes(false).await?;
+        }
+
+        let mut common = Record {
+            at: chrono::Utc::now().format("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            seed: self.seed,
+            trial,
+            version: self.version.clone(),
+            together: u32::try_from(faults.len()).unwrap_or(u32::MAX),
+            run_seconds: round(ran.seconds),
+            ..Record::default()
+        };
+        self.judge(&target, &ran, &mut common).await?;
+        if !refilled {
             let (names, again) = check::batches(&self.servers, &ran.run).await?;
-            record.republished = check::published(&self.servers).await?.saturating_sub(before).saturating_sub(names);
-            record.reloaded = again;
+            common.republished = check::published(&self.servers).await?.saturating_sub(before).saturating_sub(names);
+            common.reloaded = again;
             if let Some(reference) = self.reference {
                 let writes = target.writes().await? - writes_before;
-                record.rewritten = writes.cast_signed() - reference.writes.cast_signed();
+                common.rewritten = writes.cast_signed() - reference.writes.cast_signed();
             }
         }
-        record.run_seconds = round(ran.seconds);
-        measure(&mut record, fault, &struck, &ran);
-        if fault == Fault::Undisturbed && self.reference.is_none() {
+        if faults == [Fault::Undisturbed] && self.reference.is_none() {
             self.reference = Some(Reference {
                 seconds: ran.seconds,
                 writes: target.writes().await?,
             });
         }
-        record.outcome = match (record.findings.is_empty(), struck.reached || fault == Fault::Undisturbed) {
-            (false, _) => "bad".to_owned(),
-            (true, true) => GOOD.to_owned(),
-            (true, false) => NOT_REACHED.to_owned(),
-        };
-        if replicas {
-            self.installation.second_processes(false).await?;
+        let mut records = Vec::new();
+        for ((fault, struck), how) in faults.iter().zip(&struck).zip(chosen) {
+            let mut record = if records.is_empty() { common.clone() } else { beside(&common) };
+            record.fault = fault.name();
+            record.point = fault.point();
+            record.detail = format!("{how}{}", struck.detail);
+            measure(&mut record, *fault, struck, &ran);
+            record.outcome = match (common.findings.is_empty(), struck.reached || *fault == Fault::Undisturbed) {
+                (false, _) => "bad".to_owned(),
+                (true, true) => GOOD.to_owned(),
+                (true, false) => NOT_REACHED.to_owned(),
+            };
+            records.push(record);
         }
-        Ok(record)
+        Ok(records)
     }
 
     /// Connection and sync of this trial's own; answers the sync's name.
@@ -186,10 +190,10 @@ impl Bench {
         trial: u32,
         sync: &str,
         target: &Org,
-        fault: Fault,
-        armed: Option<usize>,
+        faults: &[Fault],
+        armed: &mut [Armed],
         rng: &mut StdRng,
-    ) -> Result<(Struck, Ran)> {
+    ) -> Result<(Vec<Struck>, Ran)> {
         let (end, ended) = watch::channel(false);
         let span = Duration::from_secs_f64(self.reference.map_or(5.0, |r| r.seconds));
         let mut ground = Ground {
@@ -202,7 +206,7 @@ impl Bench {
         };
         let key = format!("{}-{trial}-{}", self.seed, uuid::Uuid::new_v4().simple());
         let running = conduct(&self.gateway, &self.servers.database_url, sync, &key, end);
-        let (struck, ran) = tokio::join!(strike::strike(&mut ground, fault, armed, rng), running);
+        let (struck, ran) = tokio::join!(strike::strike(&mut ground, faults, armed, rng), running);
         Ok((struck?, ran?))
     }
 
@@ -258,6 +262,21 @@ async fn conduct(gateway: &Gateway, database_url: &str, sync: &str, key: &str, e
         explanation,
         seconds,
     })
+}
+
+/// The line of another fault of the same trial: what is counted once stands with the first.
+fn beside(first: &Record) -> Record {
+    Record {
+        records: 0,
+        lost: 0,
+        duplicated: 0,
+        wrong_links: 0,
+        different: 0,
+        republished: 0,
+        reloaded: 0,
+        rewritten: 0,
+        ..first.clone()
+    }
 }
 
 fn measure(record: &mut Record, fault: Fault, struck: &Struck, ran: &Ran) {
