@@ -88,6 +88,8 @@ def source_calls(services: list[str]) -> dict[str, set[str]]:
             calls[service] |= set(asked.findall((RUNTIME / "worker.rs").read_text()))
         if "Plans::new" in text:
             calls[service] |= set(asked.findall((RUNTIME / "plans.rs").read_text()))
+        if re.search(r"\bsyncline_runtime::\{[^}]*\bletters\b", text):
+            calls[service] |= set(asked.findall((RUNTIME / "letters.rs").read_text()))
     route = (ROOT / "services/gateway/src/route.rs").read_text()
     peers = re.search(r"pub enum Peer \{(.*?)\}", route, re.DOTALL)
     calls["gateway"] = {peer.lower() for peer in re.findall(r"([A-Z][a-z]+)", peers[1])}

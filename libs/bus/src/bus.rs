@@ -179,9 +179,28 @@ impl Bus {
         records: u64,
         sealed: Bytes,
     ) -> Result<(), BusError> {
+        self.publish_batch_in_round(audience, tenant, name, plan, records, sealed, 0).await
+    }
+
+    /// The same in a round of a run that was reopened: the batch had that name before, and the server must not take it for a
+    /// repetition.
+    ///
+    /// # Errors
+    /// As [`Bus::publish_batch`].
+    #[allow(clippy::too_many_arguments, reason = "a batch is described by exactly these")]
+    pub async fn publish_batch_in_round(
+        &self,
+        audience: Audience,
+        tenant: &TenantId,
+        name: &BatchName,
+        plan: &str,
+        records: u64,
+        sealed: Bytes,
+        round: u32,
+    ) -> Result<(), BusError> {
         let mut headers = HeaderMap::new();
         let text = name.to_string();
-        headers.insert(header::MESSAGE_ID, format!("{audience}/{text}").as_str());
+        headers.insert(header::MESSAGE_ID, message_id(audience.token(), &text, round).as_str());
         headers.insert(header::BATCH, text.as_str());
         headers.insert(header::PLAN, plan);
         headers.insert(header::RECORDS, records.to_string().as_str());
@@ -227,7 +246,7 @@ impl Bus {
         self.send(subject, headers, payload.into()).await
     }
 
-    /// Sets a message aside that no retry can save. The payload stays sealed as it came.
+    /// Sets a message aside that no retry can save, in a round of its run. The payload stays sealed as it came.
     ///
     /// # Errors
     /// [`BusError`] when it was not stored; then the original must not be terminated.
@@ -240,11 +259,15 @@ impl Bus {
         code: ErrorCode,
         cause: &str,
         attempts: u32,
+        records: u64,
+        round: u32,
         sealed: Bytes,
     ) -> Result<(), BusError> {
         let mut headers = HeaderMap::new();
         let text = name.to_string();
-        headers.insert(header::MESSAGE_ID, format!("dead/{stage}/{text}").as_str());
+        headers.insert(header::MESSAGE_ID, message_id(&format!("dead/{stage}"), &text, round).as_str());
+        headers.insert(header::RECORDS, records.to_string().as_str());
+        headers.insert(header::ROUND, round.to_string().as_str());
         headers.insert(header::BATCH, text.as_str());
         headers.insert(header::OBJECT, name.object.as_str());
         headers.insert(header::CODE, code.as_str());
@@ -349,6 +372,14 @@ impl Bus {
         let info = stream.info_with_subjects(filter).await.map_err(|e| failed(e.into()))?;
         let counts: Vec<(String, usize)> = info.try_collect().await.map_err(|e| failed(e.into()))?;
         Ok(counts.iter().map(|(_, n)| *n as u64).sum())
+    }
+}
+
+/// What the server takes for a repetition within its window: the same batch in the same round.
+fn message_id(kind: &str, name: &str, round: u32) -> String {
+    match round {
+        0 => format!("{kind}/{name}"),
+        _ => format!("{kind}/{name}/round/{round}"),
     }
 }
 
@@ -458,6 +489,7 @@ pub fn kind(event: &RunEvent) -> &'static str {
         Some(Fact::MaskTotals(_)) => "mask_totals",
         Some(Fact::VerifyTotals(_)) => "verify_totals",
         Some(Fact::ResourceUse(_)) => "resource_use",
+        Some(Fact::LetterReplayed(_)) => "letter_replayed",
         None => "empty",
     }
 }

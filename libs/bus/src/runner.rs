@@ -69,6 +69,10 @@ pub struct DeadLetter {
     pub code: String,
     pub cause: String,
     pub attempts: u32,
+    /// How many source records the batch stands for; 0 when it is not known.
+    pub records: u64,
+    /// The round of the run in which it was given up.
+    pub round: u32,
     /// Sealed as it came.
     pub payload: Bytes,
     /// Position in the stream: unique per letter.
@@ -146,6 +150,8 @@ impl Bus {
                     code: get(header::CODE),
                     cause: get(header::CAUSE),
                     attempts: get(header::ATTEMPTS).parse().unwrap_or(0),
+                    records: get(header::RECORDS).parse().unwrap_or(0),
+                    round: get(header::ROUND).parse().unwrap_or(0),
                     payload: message.payload.clone(),
                     sequence: message.info().map(|i| i.stream_sequence).unwrap_or(0),
                 })

@@ -114,6 +114,8 @@ pub mod header {
     pub const OBJECT: &str = "Syncline-Object";
     /// How many source records a batch stands for.
     pub const RECORDS: &str = "Syncline-Records";
+    /// How often the run had been reopened.
+    pub const ROUND: &str = "Syncline-Round";
 }
 
 #[cfg(test)]

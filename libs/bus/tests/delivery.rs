@@ -206,6 +206,7 @@ fn invitation(bench: &Bench, step: &str) -> Invitation {
         run_version: 3,
         object: "Account".to_owned(),
         step: step.to_owned(),
+        round: 0,
     }
 }
 
@@ -298,7 +299,7 @@ async fn a_dead_letter_says_what_it_was_and_why_it_died() {
     for _ in 0..2 {
         let stored = bench
             .bus
-            .publish_dead("masker", &bench.tenant, &name, ErrorCode::MaskKey, &cause, 5, "sealed".into());
+            .publish_dead("masker", &bench.tenant, &name, ErrorCode::MaskKey, &cause, 5, 7, 0, "sealed".into());
         stored.await.unwrap();
     }
     let stop = CancellationToken::new();

@@ -14,13 +14,17 @@ const CALLERS: &[(&str, &[&str])] = &[
     ("syncline.sync.v1.SyncService", &["gateway", "analyzer"]),
     ("syncline.run.v1.RunService", &["gateway", "analyzer"]),
     ("syncline.run.v1.RunControlService", &["analyzer", "extractor", "masker", "loader"]),
+    ("syncline.run.v1.ReopenService", &["monitor"]),
     ("syncline.connection.v1.ConnectionService", &["gateway"]),
     // Tokens and wrapped keys.
     ("syncline.access.v1.AccessService", &["analyzer", "extractor", "masker", "loader"]),
     ("syncline.analysis.v1.AnalysisService", &["gateway"]),
     ("syncline.analysis.v1.PlanService", &["extractor", "masker", "loader"]),
     ("syncline.stage.v1.StageService", &["coordinator"]),
+    ("syncline.stage.v1.RefusalService", &["coordinator"]),
     ("syncline.monitor.v1.MonitorService", &["gateway"]),
+    // Sealed batches, each for the stage that has its key.
+    ("syncline.monitor.v1.LetterService", &["coordinator", "masker", "loader"]),
 ];
 /// For whoever has a certificate: they tell nothing of a run.
 const OPEN: [&str; 2] = ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"];

@@ -61,6 +61,7 @@ pub enum Take {
     /// The task is finished.
     Finished {
         with_errors: bool,
+        round: u32,
     },
 }
 
@@ -69,6 +70,8 @@ pub enum Take {
 pub struct Lease {
     pub task: TaskId,
     pub epoch: i64,
+    /// How often the run had been reopened when it was taken.
+    pub round: u32,
 }
 
 /// The tables that every stage has in its schema.
@@ -100,21 +103,42 @@ do $$ begin
     ) then
         alter table outbox add column trace text;
     end if;
+    -- The round of the run in which the task was last taken.
+    if not exists (
+        select from information_schema.columns
+        where table_schema = current_schema() and table_name = 'task' and column_name = 'round'
+    ) then
+        alter table task add column round int not null default 0;
+    end if;
 end $$;
 ";
 
 impl Lease {
-    /// Takes the lease if nobody holds it and the task is not finished.
+    /// Takes the lease in a run that was never reopened.
+    ///
+    /// # Errors
+    /// As [`Lease::take_in_round`].
+    pub async fn take(db: &PgPool, task: TaskId, holder: &str) -> Result<Take, sqlx::Error> {
+        Self::take_in_round(db, task, 0, holder).await
+    }
+
+    /// Takes the lease if nobody holds it and the task is not finished in this round of the run. A task that was finished
+    /// in an earlier round begins anew; one that has come to a later round is not for whoever was invited before.
     ///
     /// # Errors
     /// [`sqlx::Error`] when the database cannot be asked.
-    pub async fn take(db: &PgPool, task: TaskId, holder: &str) -> Result<Take, sqlx::Error> {
+    pub async fn take_in_round(db: &PgPool, task: TaskId, round: u32, holder: &str) -> Result<Take, sqlx::Error> {
+        let stored_round = i32::try_from(round).unwrap_or(i32::MAX);
         let row = sqlx::query(
-            "insert into task (run, object, step, holder, epoch, expires_at)
-             values ($1, $2, $3, $4, 1, clock_timestamp() + make_interval(secs => $5))
+            "insert into task (run, object, step, holder, epoch, expires_at, round)
+             values ($1, $2, $3, $4, 1, clock_timestamp() + make_interval(secs => $5), $6)
              on conflict (run, object, step) do update
-               set holder = excluded.holder, epoch = task.epoch + 1, expires_at = excluded.expires_at, updated_at = clock_timestamp()
-               where task.state = 'open' and (task.expires_at is null or task.expires_at < clock_timestamp())
+               set holder = excluded.holder, epoch = task.epoch + 1, expires_at = excluded.expires_at, updated_at = clock_timestamp(),
+                   state = 'open', round = excluded.round,
+                   failures = case when task.round < excluded.round then 0 else task.failures end,
+                   with_errors = task.with_errors and task.round = excluded.round
+               where (task.round < excluded.round or task.round = excluded.round and task.state = 'open')
+                 and (task.expires_at is null or task.expires_at < clock_timestamp())
              returning epoch",
         )
         .bind(task.run.as_str())
@@ -122,18 +146,23 @@ impl Lease {
         .bind(&task.step)
         .bind(holder)
         .bind(LEASE_TTL.as_secs_f64())
+        .bind(stored_round)
         .fetch_optional(db)
         .await?;
         if let Some(row) = row {
-            return Ok(Take::Taken(Self { epoch: row.get(0), task }));
+            let epoch = row.get(0);
+            return Ok(Take::Taken(Self { epoch, task, round }));
         }
-        let finished = sqlx::query("select with_errors from task where run = $1 and object = $2 and step = $3 and state = 'done'")
+        let finished = sqlx::query("select with_errors, round from task where run = $1 and object = $2 and step = $3 and state = 'done'")
             .bind(task.run.as_str())
             .bind(task.object_text())
             .bind(&task.step)
             .fetch_optional(db)
             .await?;
-        Ok(finished.map_or(Take::Held, |row| Take::Finished { with_errors: row.get(0) }))
+        Ok(finished.map_or(Take::Held, |row| Take::Finished {
+            with_errors: row.get(0),
+            round: row.get::<i32, _>(1).unsigned_abs(),
+        }))
     }
 
     /// Extends the lease.
@@ -279,14 +308,30 @@ pub async fn live(db: &PgPool, run: &RunId) -> Result<u32, sqlx::Error> {
     Ok(u32::try_from(row.get::<i64, _>(0)).unwrap_or(u32::MAX))
 }
 
-/// Finished steps of a run: object, step and whether there were errors.
+/// A step that is finished.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Finished {
+    pub object: String,
+    pub step: String,
+    pub with_errors: bool,
+    /// The round of the run in which it was done last.
+    pub round: u32,
+}
+
+/// Finished steps of a run.
 ///
 /// # Errors
 /// [`sqlx::Error`] when the database cannot be asked.
-pub async fn finished(db: &PgPool, run: &RunId) -> Result<Vec<(String, String, bool)>, sqlx::Error> {
-    let rows = sqlx::query("select object, step, with_errors from task where run = $1 and state = 'done'")
+pub async fn finished(db: &PgPool, run: &RunId) -> Result<Vec<Finished>, sqlx::Error> {
+    let rows = sqlx::query("select object, step, with_errors, round from task where run = $1 and state = 'done'")
         .bind(run.as_str())
         .fetch_all(db)
         .await?;
-    Ok(rows.into_iter().map(|r| (r.get(0), r.get(1), r.get(2))).collect())
+    let finished = |r: sqlx::postgres::PgRow| Finished {
+        object: r.get(0),
+        step: r.get(1),
+        with_errors: r.get(2),
+        round: r.get::<i32, _>(3).unsigned_abs(),
+    };
+    Ok(rows.into_iter().map(finished).collect())
 }

@@ -17,6 +17,7 @@ pub mod health;
 pub mod inspection;
 pub mod keys;
 pub mod lease;
+pub mod letters;
 pub mod metrics;
 pub mod outbox;
 pub mod plans;

@@ -5,7 +5,7 @@ use sqlx::PgConnection;
 use syncline_domain::run::Step;
 use syncline_domain::{ErrorCode, ObjectName, RunId};
 use syncline_wire::stage::stage_service_server::{StageService, StageServiceServer};
-use syncline_wire::stage::{GetProgressRequest, GetProgressResponse, ReopenRequest, ReopenResponse};
+use syncline_wire::stage::{FinishedStep, GetProgressRequest, GetProgressResponse, ReopenRequest, ReopenResponse};
 use syncline_wire::status::{invalid_field, status};
 use tonic::{Request, Response, Status};
 
@@ -59,14 +59,22 @@ impl<B: Books> StageService for Progress<B> {
     async fn get_progress(&self, request: Request<GetProgressRequest>) -> Result<Response<GetProgressResponse>, Status> {
         let run = RunId::new(request.into_inner().run).map_err(|e| invalid_field(ErrorCode::RequestInvalid, "run", e.to_string()))?;
         let done = lease::finished(&self.platform.db, &run).await.map_err(unknown)?;
-        let done = done
-            .into_iter()
-            .map(|(object, step, errors)| format!("{object}/{step}{}", if errors { "/errors" } else { "" }));
+        let done: Vec<_> = done.into_iter().filter(|d| !d.object.is_empty()).collect();
+        let text = |d: &lease::Finished| format!("{}/{}{}", d.object, d.step, if d.with_errors { "/errors" } else { "" });
         Ok(Response::new(GetProgressResponse {
             live_leases: lease::live(&self.platform.db, &run).await.map_err(unknown)?,
             unsettled_claims: self.books.unsettled(&run).await.map_err(unknown)?,
             received: self.books.received(&run).await.map_err(unknown)?,
-            done: done.filter(|d| !d.starts_with('/')).collect(),
+            done: done.iter().map(text).collect(),
+            finished: done
+                .into_iter()
+                .map(|d| FinishedStep {
+                    object: d.object,
+                    step: d.step,
+                    with_errors: d.with_errors,
+                    round: d.round,
+                })
+                .collect(),
         }))
     }
 

@@ -2,7 +2,8 @@
 //!
 //! An invitation is acknowledged once its task is leased, held by somebody else, or finished. The lease is renewed while
 //! the work goes on; with each renewal the coordinator is asked whether the run shall go on. Finishing and reporting are
-//! one transaction.
+//! one transaction. A run that ended may be reopened: then an invitation names a later round, in which a task that was
+//! finished before is worked on again.
 //!
 //! A worker that dies says nothing, and invitations to a task that is held are spaced out ever wider. So every worker looks
 //! for leases that have run out and says so in the dead one's place ([`lose_no_time`]): the next invitation comes at once.
@@ -165,15 +166,22 @@ pub async fn run(platform: &Platform, stage: Arc<dyn Stage>, slots: usize) -> Re
                     tracing::error!("an invitation with invalid names was dropped");
                     return Handled::Done;
                 };
-                begin(platform, stage, tenant, task, slot).await
+                begin(platform, stage, tenant, task, invitation.round, slot).await
             }
         })
         .await
 }
 
 /// Takes a task's lease, if it can be had, and has the work go on beside; the slot is kept for as long.
-async fn begin(platform: Platform, stage: Arc<dyn Stage>, tenant: TenantId, task: TaskId, slot: OwnedSemaphorePermit) -> Handled {
-    match Lease::take(&platform.db, task.clone(), &platform.instance).await {
+async fn begin(
+    platform: Platform,
+    stage: Arc<dyn Stage>,
+    tenant: TenantId,
+    task: TaskId,
+    round: u32,
+    slot: OwnedSemaphorePermit,
+) -> Handled {
+    match Lease::take_in_round(&platform.db, task.clone(), round, &platform.instance).await {
         Ok(Take::Taken(lease)) => {
             if failpoint::pass(&failpoint::WORKER_LEASE_TAKEN).await.is_err() {
                 return Handled::Retry { after: LEASE_RENEWAL };
@@ -192,9 +200,9 @@ async fn begin(platform: Platform, stage: Arc<dyn Stage>, tenant: TenantId, task
             tokio::spawn(attended.instrument(span));
         }
         Ok(Take::Held) => {}
-        Ok(Take::Finished { with_errors }) => {
+        Ok(Take::Finished { with_errors, round }) => {
             // The coordinator does not know yet: say it again.
-            if let Some(fact) = done(&task, with_errors)
+            if let Some(fact) = done(&task, with_errors, round)
                 && let Err(error) = platform.bus.publish_event(&event(&tenant, &task.run, fact)).await
             {
                 tracing::warn!(%error, "could not repeat that a task is done");
@@ -226,12 +234,13 @@ fn read(invitation: &Invitation) -> Option<(TenantId, TaskId)> {
     ))
 }
 
-fn done(task: &TaskId, with_errors: bool) -> Option<Fact> {
+fn done(task: &TaskId, with_errors: bool, round: u32) -> Option<Fact> {
     let object = task.object.as_ref()?.to_string();
     Some(Fact::StepDone(StepDone {
         object,
         step: task.step.clone(),
         with_errors,
+        round,
     }))
 }
 
@@ -284,7 +293,7 @@ async fn lose_no_time(platform: Platform, stage: Arc<dyn Stage>) {
                 for task in unfinished {
                     // Who is busy leaves it to the invitation that comes anyhow.
                     if let Ok(slot) = Arc::clone(&spare).try_acquire_owned() {
-                        begin(platform.clone(), Arc::clone(&stage), platform.config.tenant.clone(), task, slot).await;
+                        begin(platform.clone(), Arc::clone(&stage), platform.config.tenant.clone(), task, 0, slot).await;
                     }
                 }
             }
@@ -349,7 +358,7 @@ async fn conclude(platform: &Platform, stage: &dyn Stage, work: &Work, result: R
         Ok(Outcome::Done { with_errors }) => {
             work.lease.finish(&mut tx, with_errors).await?;
             stage.finishing(work, &mut tx).await?;
-            if let Some(fact) = done(task, with_errors) {
+            if let Some(fact) = done(task, with_errors, work.lease.round) {
                 outbox::event(&mut tx, &work.event(fact)).await?;
             }
         }

@@ -122,15 +122,60 @@ async fn a_finished_task_stays_finished_and_says_how() {
         assert!(lost(lease.release(&bench.platform.db, true).await.map(drop)), "it was finished");
         let again = bench.take(step).await;
         assert!(
-            matches!(again, Take::Finished { with_errors: said } if said == with_errors),
+            matches!(again, Take::Finished { with_errors: said, round: 0 } if said == with_errors),
             "{again:?}"
         );
     }
     let mut finished = lease::finished(&bench.platform.db, &bench.run).await.unwrap();
     finished.sort();
     let expected = [("Account", "extract", false), ("Account", "verify", true)];
-    assert_eq!(finished, expected.map(|(o, s, e)| (o.to_owned(), s.to_owned(), e)));
+    let finished: Vec<_> = finished
+        .iter()
+        .map(|f| (f.object.as_str(), f.step.as_str(), f.with_errors))
+        .collect();
+    assert_eq!(finished, expected);
     assert_eq!(bench.live().await, 0);
+}
+
+#[tokio::test]
+async fn a_later_round_begins_a_finished_task_anew_and_an_earlier_one_does_not() {
+    let bench = Bench::start().await;
+    let take = async |round| {
+        Lease::take_in_round(&bench.platform.db, bench.task("verify"), round, "test")
+            .await
+            .unwrap()
+    };
+    let lease = bench.taken("verify").await;
+    assert_eq!(lease.release(&bench.platform.db, true).await.unwrap(), 1);
+    let lease = bench.taken("verify").await;
+    let mut tx = bench.platform.db.begin().await.unwrap();
+    lease.finish(&mut tx, true).await.unwrap();
+    tx.commit().await.unwrap();
+    let Take::Taken(again) = take(1).await else {
+        panic!("the run was reopened")
+    };
+    assert_eq!((again.round, bench.failures().await), (1, 0));
+    assert!(lease::finished(&bench.platform.db, &bench.run).await.unwrap().is_empty());
+    assert!(matches!(take(2).await, Take::Held), "somebody works on it");
+    again.release(&bench.platform.db, false).await.unwrap();
+    assert!(matches!(take(0).await, Take::Held), "an invitation of the round before is too late");
+    let Take::Taken(again) = take(1).await else {
+        panic!("it was given back")
+    };
+    let mut tx = bench.platform.db.begin().await.unwrap();
+    again.finish(&mut tx, false).await.unwrap();
+    tx.commit().await.unwrap();
+    for round in [0, 1] {
+        let found = take(round).await;
+        let is_finished = matches!(
+            found,
+            Take::Finished {
+                with_errors: false,
+                round: 1
+            }
+        );
+        assert!(is_finished, "{found:?}");
+    }
 }
 
 #[tokio::test]

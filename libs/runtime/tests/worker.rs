@@ -99,6 +99,7 @@ async fn done_work_is_reported_once_and_an_invitation_to_it_repeats_the_report()
         object: "Account".to_owned(),
         step: "extract".to_owned(),
         with_errors: true,
+        round: 0,
     });
     bench.invite("extract").await;
     assert_eq!(bench.facts(1).await, std::slice::from_ref(&done));
@@ -106,7 +107,8 @@ async fn done_work_is_reported_once_and_an_invitation_to_it_repeats_the_report()
     assert_eq!(bench.facts(2).await, [done.clone(), done]);
     assert_eq!(stage.calls(), 1);
     let finished = lease::finished(&bench.platform.db, &bench.run).await.unwrap();
-    assert_eq!(finished, [("Account".to_owned(), "extract".to_owned(), true)]);
+    let finished: Vec<_> = finished.into_iter().map(|f| (f.object, f.step, f.with_errors, f.round)).collect();
+    assert_eq!(finished, [("Account".to_owned(), "extract".to_owned(), true, 0)]);
 }
 
 #[tokio::test]

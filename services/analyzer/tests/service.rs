@@ -215,6 +215,12 @@ impl RunService for Coordinator {
     async fn resume_run(&self, _: Request<ResumeRunRequest>) -> Result<Response<ResumeRunResponse>, Status> {
         Err(Status::unimplemented(""))
     }
+    async fn retry_failed(
+        &self,
+        _: Request<syncline_wire::run::RetryFailedRequest>,
+    ) -> Result<Response<syncline_wire::run::RetryFailedResponse>, Status> {
+        Err(Status::unimplemented("not asked for by the analyzer"))
+    }
     async fn cancel_run(&self, _: Request<CancelRunRequest>) -> Result<Response<CancelRunResponse>, Status> {
         Err(Status::unimplemented(""))
     }

@@ -5,15 +5,19 @@
 //! (`domain::run`), which knows what it has applied.
 //!
 //! It decides nothing itself: every decision is `domain::run::next`. [`shell`] applies one event in one transaction;
-//! [`reconciler`] makes time pass, asks stages what they know, and so makes up for lost messages; [`losses`] for lost batches.
+//! [`reconciler`] makes time pass, asks stages what they know, and so makes up for lost messages; [`losses`] for lost batches;
+//! [`reopening`] takes a run that ended with errors back to work.
 
 pub mod api;
+mod left;
 mod losses;
 pub mod reconciler;
+pub mod reopening;
 pub mod shell;
 pub mod store;
 
 use syncline_runtime::{Config, Platform, rpc};
+use syncline_wire::run::reopen_service_server::ReopenServiceServer;
 use syncline_wire::run::run_control_service_server::RunControlServiceServer;
 use syncline_wire::run::run_service_server::RunServiceServer;
 use syncline_wire::sync::sync_service_server::SyncServiceServer;
@@ -41,6 +45,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let syncs = SyncServiceServer::new(api::syncs::Syncs::new(&platform));
     let runs = RunServiceServer::new(api::runs::Runs::new(&platform));
     let control = RunControlServiceServer::new(api::control::Control::new(&platform));
-    rpc::serve(&platform, Routes::new(syncs).add_service(runs).add_service(control)).await?;
+    let reopening = ReopenServiceServer::new(api::reopening::Reopening::new(&platform));
+    let routes = Routes::new(syncs).add_service(runs).add_service(control).add_service(reopening);
+    rpc::serve(&platform, routes).await?;
     Ok(())
 }

@@ -39,7 +39,8 @@ async fn try_mend(platform: &Platform, run: &str) -> Result<(), sqlx::Error> {
     let (Ok(tenant), Ok(id)) = (TenantId::new(row.tenant.as_str()), RunId::new(run)) else {
         return Ok(());
     };
-    if !matches!(row.state.life, Life::Running) {
+    // In a run that was reopened a stage waits for letters, which do not come by the bus.
+    if !matches!(row.state.life, Life::Running) || row.state.round > 0 {
         return Ok(());
     }
     for (audience, above, below, stage) in [

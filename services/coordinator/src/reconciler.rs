@@ -103,29 +103,34 @@ async fn settle_down(platform: &Platform, run: &str) {
 async fn catch_up(platform: &Platform, run: &str) {
     for stage in stages(platform) {
         let Some(answer) = ask(stage, run).await else { continue };
-        for done in answer.done {
-            let mut parts = done.split('/');
-            let (Some(object), Some(step), errors) = (parts.next(), parts.next(), parts.next()) else {
-                continue;
-            };
-            let (Ok(object), Ok(step)) = (ObjectName::new(object), step.parse()) else {
-                continue;
-            };
-            if let Err(error) = shell::apply(
-                platform,
-                run,
-                &Event::StepDone {
-                    object,
-                    step,
-                    with_errors: errors == Some("errors"),
-                },
-            )
-            .await
-            {
+        for event in finished(answer) {
+            if let Err(error) = shell::apply(platform, run, &event).await {
                 report(run, &error);
             }
         }
     }
+}
+
+/// What a stage has finished, as events. One of the release before knows of no rounds.
+fn finished(answer: GetProgressResponse) -> Vec<Event> {
+    let event = |object: &str, step: &str, with_errors, round| {
+        Some(Event::StepDone {
+            object: ObjectName::new(object).ok()?,
+            step: step.parse().ok()?,
+            with_errors,
+            round,
+        })
+    };
+    if answer.finished.is_empty() {
+        let read = |done: &String| {
+            let mut parts = done.split('/');
+            let (object, step) = (parts.next()?, parts.next()?);
+            event(object, step, parts.next() == Some("errors"), 0)
+        };
+        return answer.done.iter().filter_map(read).collect();
+    }
+    let finished = answer.finished.iter();
+    finished.filter_map(|f| event(&f.object, &f.step, f.with_errors, f.round)).collect()
 }
 
 fn stages(platform: &Platform) -> [Channel; 3] {

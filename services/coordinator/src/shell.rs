@@ -37,9 +37,27 @@ pub enum ApplyError {
 /// [`ApplyError::Illegal`] when the state machine refuses the event; nothing is changed then.
 pub async fn apply(platform: &Platform, run: &str, event: &Event) -> Result<RunRow, ApplyError> {
     let mut tx = platform.db.begin().await?;
-    let mut row = store::run_lock(&mut tx, run)
+    let row = store::run_lock(&mut tx, run)
         .await?
         .ok_or_else(|| ApplyError::Unknown(run.to_owned()))?;
+    let before = row.state.version;
+    let row = apply_locked(&mut tx, row, event).await?;
+    let changed = row.state.version != before;
+    if changed {
+        failpoint::pass(&failpoint::COORDINATOR_EVENT_DECIDED).await?;
+    }
+    tx.commit().await?;
+    if changed {
+        failpoint::pass(&failpoint::COORDINATOR_EVENT_APPLIED).await?;
+    }
+    Ok(row)
+}
+
+/// As [`apply`], to a run that is locked in a transaction of the caller's.
+///
+/// # Errors
+/// As [`apply`]; roll back then.
+pub async fn apply_locked(tx: &mut PgConnection, mut row: RunRow, event: &Event) -> Result<RunRow, ApplyError> {
     let tick = Event::Tick {
         now_ms: u64::try_from(Utc::now().timestamp_millis()).unwrap_or(0),
     };
@@ -48,27 +66,22 @@ pub async fn apply(platform: &Platform, run: &str, event: &Event) -> Result<RunR
     } else {
         vec![event, &tick]
     };
-    let mut changed = false;
     for event in events {
         if let Applied::Changed(state, effects) = next(&row.state, event)? {
-            changed = true;
-            if !store::run_swap(&mut tx, run, row.state.version, &state).await? {
+            if !store::run_swap(&mut *tx, &row.id, row.state.version, &state).await? {
                 // The row is locked, so only a bug can get here; rolling back loses nothing.
                 return Err(ApplyError::Database(sqlx::Error::RowNotFound));
             }
             row.state = *state;
+            if !row.state.life.is_terminal() {
+                row.finished_at = None;
+                row.purged = false;
+            }
             let span = control_span(&row, event);
             for effect in effects {
-                emit(&mut tx, &row, effect).instrument(span.clone()).await?;
+                emit(&mut *tx, &row, effect).instrument(span.clone()).await?;
             }
         }
-    }
-    if changed {
-        failpoint::pass(&failpoint::COORDINATOR_EVENT_DECIDED).await?;
-    }
-    tx.commit().await?;
-    if changed {
-        failpoint::pass(&failpoint::COORDINATOR_EVENT_APPLIED).await?;
     }
     Ok(row)
 }
@@ -90,6 +103,7 @@ async fn emit(tx: &mut PgConnection, row: &RunRow, effect: Effect) -> Result<(),
         run_version: row.state.version,
         object: object.to_owned(),
         step: step.to_owned(),
+        round: row.state.round,
     };
     match effect {
         Effect::InviteAnalyzer => outbox::invitation(tx, &subjects::task("analyzer", &tenant, &run), &invitation("", "analyze")).await?,
@@ -174,6 +188,7 @@ fn read(fact: Fact) -> Option<Event> {
             object: ObjectName::new(done.object).ok()?,
             step: done.step.parse().ok()?,
             with_errors: done.with_errors,
+            round: done.round,
         }),
         Fact::StepYielded(yielded) => Some(Event::StepYielded {
             object: ObjectName::new(yielded.object).ok()?,
@@ -196,6 +211,7 @@ fn read(fact: Fact) -> Option<Event> {
         | Fact::Refused(_)
         | Fact::MaskTotals(_)
         | Fact::VerifyTotals(_)
+        | Fact::LetterReplayed(_)
         | Fact::ResourceUse(_) => None,
     }
 }

@@ -92,6 +92,8 @@ pub struct RunRow {
     pub finished_at: Option<DateTime<Utc>>,
     /// The trace of its control flow.
     pub trace: Option<String>,
+    /// It has ended, and what it left on the bus is removed.
+    pub purged: bool,
 }
 
 fn run_row(row: &PgRow) -> RunRow {
@@ -107,10 +109,11 @@ fn run_row(row: &PgRow) -> RunRow {
         source: row.get(7),
         target: row.get(8),
         trace: row.get(9),
+        purged: row.get(10),
     }
 }
 
-const RUN: &str = "select id, tenant, sync, sync_version, state, submitted_at, finished_at, source, target, trace from run";
+const RUN: &str = "select id, tenant, sync, sync_version, state, submitted_at, finished_at, source, target, trace, purged from run";
 
 pub async fn run_get(db: impl PgExecutor<'_>, tenant: &str, id: &str) -> Result<Option<RunRow>, sqlx::Error> {
     let sql = format!("{RUN} where tenant = $1 and id = $2");
@@ -223,7 +226,9 @@ pub async fn run_insert(
 /// Stores a state if nobody changed it since `version`.
 pub async fn run_swap(tx: &mut PgConnection, id: &str, version: u64, state: &RunState) -> Result<bool, sqlx::Error> {
     let done = sqlx::query(
-        "update run set state = $3, version = $4, status = $5, finished_at = case when $6 then coalesce(finished_at, clock_timestamp()) end
+        "update run set state = $3, version = $4, status = $5, finished_at = case when $6 then coalesce(finished_at, clock_timestamp()) end,
+           -- one that is reopened will leave something there again
+           purged = purged and $6
          where id = $1 and version = $2",
     )
     .bind(id)

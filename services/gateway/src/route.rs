@@ -86,8 +86,8 @@ const fn changes(name: &'static str, role: Role) -> Method {
 
 use Role::{Admin, Operator, Viewer};
 
-/// The public services. `AccessService`, `RunControlService`, `PlanService` and `StageService` are missing on purpose:
-/// they hand out tokens and keys to stages.
+/// The public services. `AccessService`, `RunControlService`, `PlanService`, `LetterService` and the services of stages
+/// are missing on purpose: they hand out tokens, keys and sealed records.
 pub const SERVICES: &[Service] = &[
     Service {
         name: "syncline.sync.v1.SyncService",
@@ -108,6 +108,7 @@ pub const SERVICES: &[Service] = &[
             changes("PauseRun", Operator),
             changes("ResumeRun", Operator),
             changes("CancelRun", Operator),
+            changes("RetryFailed", Operator),
         ],
     },
     Service {
@@ -142,6 +143,9 @@ pub const SERVICES: &[Service] = &[
             reads("GetReport", Viewer),
             reads("ListErrors", Viewer),
             reads("ListDeadLetters", Viewer),
+            reads("GetDeadLetter", Viewer),
+            changes("ReplayDeadLetters", Operator),
+            changes("DiscardDeadLetters", Operator),
         ],
     },
     Service {
@@ -223,6 +227,9 @@ mod tests {
             ("/syncline.run.v1.RunControlService/GetIntent", None),
             ("/syncline.analysis.v1.PlanService/GetPlan", None),
             ("/syncline.stage.v1.StageService/GetProgress", None),
+            ("/syncline.stage.v1.RefusalService/ChooseRefusals", None),
+            ("/syncline.monitor.v1.LetterService/FetchLetters", None),
+            ("/syncline.run.v1.ReopenService/ReopenRun", None),
             ("/syncline.run.v1.RunServiceX/SubmitRun", None),
             ("/syncline.run.v1.RunService/SubmitRunX", None),
             ("/syncline.run.v1.RunService", None),

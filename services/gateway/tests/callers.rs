@@ -64,6 +64,9 @@ fn the_table_and_the_contracts_name_the_same_methods() {
                 "syncline.run.v1.RunControlService",
                 "syncline.analysis.v1.PlanService",
                 "syncline.stage.v1.StageService",
+                "syncline.stage.v1.RefusalService",
+                "syncline.run.v1.ReopenService",
+                "syncline.monitor.v1.LetterService",
             ]
             .contains(&name.as_str())
             {

@@ -76,29 +76,38 @@ pub async fn arrive(context: &Context, delivery: Delivery) -> Result<Arrival, St
             failpoint::pass(&failpoint::LOADER_END_BOOKED).await?;
             Ok(Arrival::Settled(Handled::Done))
         }
-        Ok(Body::Data { rows, note }) => {
-            let note =
-                serde_json::from_slice(&note).map_err(|e| StageError::new(ErrorCode::Internal, format!("batch {name}: note: {e}")))?;
-            Ok(Arrival::Rows(Box::new(Opened {
+        Ok(Body::Data { rows, note }) => match serde_json::from_slice(&note) {
+            Ok(note) => Ok(Arrival::Rows(Box::new(Opened {
                 name,
                 rows,
                 note,
                 again: claim.attempts > 1,
-            })))
-        }
-        Err(error) => {
-            tracing::error!(batch = %name, %error, "a batch does not open");
-            if claim.attempts >= ATTEMPTS_MAX {
-                return set_aside(context, &name, &delivery, claim.attempts).await;
-            }
-            Ok(Arrival::Settled(Handled::Retry {
-                after: std::time::Duration::from_secs(1),
-            }))
-        }
+            }))),
+            Err(error) => unreadable(context, &name, &delivery, claim.attempts, &error).await,
+        },
+        Err(error) => unreadable(context, &name, &delivery, claim.attempts, &error).await,
     }
 }
 
-/// Makes a dead letter of a batch that no attempt can save, and books its records as dead.
+/// A batch that cannot be read: it comes again until it has come often enough.
+async fn unreadable(
+    context: &Context,
+    name: &BatchName,
+    delivery: &Delivery,
+    attempts: i32,
+    error: &(dyn std::fmt::Display + Sync),
+) -> Result<Arrival, StageError> {
+    tracing::error!(batch = %name, %error, "a batch cannot be read");
+    if attempts >= ATTEMPTS_MAX {
+        return set_aside(context, name, delivery, attempts).await;
+    }
+    Ok(Arrival::Settled(Handled::Retry {
+        after: std::time::Duration::from_secs(1),
+    }))
+}
+
+/// Makes a dead letter of a batch that no attempt can save, and books its records as dead. Nothing can stand in for the end of
+/// a partition, which has none: without it the object would never be complete, so the run stops.
 async fn set_aside(context: &Context, name: &BatchName, delivery: &Delivery, attempts: i32) -> Result<Arrival, StageError> {
     let cause = format!("not loaded in {ATTEMPTS_MAX} attempts");
     let tenant = &context.work.tenant;
@@ -113,9 +122,17 @@ async fn set_aside(context: &Context, name: &BatchName, delivery: &Delivery, att
             ErrorCode::DeadLetter,
             &cause,
             attempts.unsigned_abs(),
+            delivery.records,
+            context.work.lease.round,
             sealed,
         )
         .await?;
+    if delivery.records == 0 {
+        return Err(StageError::new(
+            ErrorCode::DeadLetter,
+            format!("the end of {}, or a batch without records, cannot be read", name.object),
+        ));
+    }
     let mut tx = context.platform.db.begin().await?;
     context.work.lease.guard(&mut tx).await?;
     store::batches::claim_done(&mut tx, name, i64::try_from(delivery.records).unwrap_or(0)).await?;

@@ -278,9 +278,15 @@ async fn commit(context: &Context, row: &EntryRow, mut outcomes: Outcomes) -> Re
         }
         other => return Err(internal(format!("the journal has an entry of step {other}"))),
     }
+    store::kept::resolve(&mut tx, run_number, row.link, &row.step, &outcomes.written.source_keys).await?;
     store::outcomes::refused(&mut tx, run_number, row.link, &row.step, "refused", &outcomes.refused).await?;
-    // What a refused record points to does not matter any more.
-    store::outcomes::deferred_drop(&mut tx, run_number, row.link, &outcomes.refused.source_keys).await?;
+    let refused = &outcomes.refused.source_keys;
+    if step == Step::LoadPass2 {
+        store::outcomes::deferred_refuse(&mut tx, run_number, row.link, refused).await?;
+    } else {
+        // What a refused record points to does not matter any more; if it is retried, its row says it again.
+        store::outcomes::deferred_drop(&mut tx, run_number, row.link, refused).await?;
+    }
     if is_new {
         // Refused and unprocessed rows hold no target record: their keys are free again.
         store::ledger::unreserve(&mut tx, row.link, row.entry, &row.source_keys).await?;

@@ -13,8 +13,10 @@ mod claims;
 mod context;
 mod hashing;
 mod journal;
+mod parked;
 mod recent;
 mod references;
+pub mod refusals;
 mod results;
 pub mod retention;
 mod steps;
@@ -79,6 +81,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
             tokio::time::sleep(CLAIMS_COUNTED_EVERY).await;
         }
     });
-    rpc::serve(&platform, Routes::new(Progress::service(&platform, Claims(platform.clone()), None))).await?;
+    let progress = Progress::service(&platform, Claims(platform.clone()), None);
+    let refusals = refusals::Refusals::service(platform.db.clone());
+    rpc::serve(&platform, Routes::new(progress).add_service(refusals)).await?;
     Ok(())
 }

@@ -6,8 +6,12 @@ use syncline_wire::event::run_event::Fact;
 use syncline_wire::event::{LoadTotals, RefusedRecords};
 
 use crate::context::Context;
+use crate::parked;
 use crate::store;
 use crate::store::counts::ObjectCount;
+
+/// Record ids that are told of one group.
+const SAMPLE_IDS_MAX: usize = 100;
 
 fn number(n: i64) -> u64 {
     u64::try_from(n).unwrap_or(0)
@@ -38,6 +42,7 @@ pub async fn totals(context: &Context) -> Result<LoadTotals, StageError> {
         references_nulled: number(count.references_nulled),
         jobs: number(count.jobs),
         api_calls: number(count.api_calls),
+        round: context.work.lease.round,
     })
 }
 
@@ -58,15 +63,22 @@ pub async fn tell(context: &Context) -> Result<(), StageError> {
 /// Facts that belong to the end of a step: totals and every group of refusals.
 pub async fn closing(context: &Context) -> Result<Vec<Fact>, StageError> {
     let mut facts = vec![Fact::LoadTotals(totals(context).await?)];
-    for group in store::outcomes::groups(&context.platform.db, context.run_number, context.link).await? {
+    let links: Vec<i64> = context.links.values().copied().collect();
+    let groups = store::outcomes::groups(&context.platform.db, context.run_number, context.link, &links).await?;
+    // Parked records of one cause may wait for several reasons; they are one group all the same.
+    for same in groups.chunk_by(|a, b| (&a.kind, &a.code, &a.native, &a.fields) == (&b.kind, &b.code, &b.native, &b.fields)) {
+        let Some(first) = same.first() else { continue };
         facts.push(Fact::Refused(RefusedRecords {
             object: context.name().to_string(),
-            code: group.code,
-            native: group.native,
-            fields: group.fields,
-            count: number(group.count),
-            sample_ids: group.sample,
-            kind: group.kind,
+            code: first.code.clone(),
+            native: first.native.clone(),
+            fields: first.fields.clone(),
+            count: number(same.iter().map(|g| g.count).sum()),
+            sample_ids: same.iter().flat_map(|g| &g.sample).take(SAMPLE_IDS_MAX).cloned().collect(),
+            kind: first.kind.clone(),
+            resolved: number(same.iter().map(|g| g.resolved).sum()),
+            reason: parked::reasons(context, same).await?,
+            round: context.work.lease.round,
         }));
     }
     Ok(facts)

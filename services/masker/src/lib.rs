@@ -4,11 +4,12 @@
 //! seen, ends of partitions, counts per field). Idempotency key: the batch's name.
 //!
 //! A raw batch is acknowledged after its clean one is stored and counted. Every raw batch yields a clean one, even an
-//! empty one: one that no attempt can open is set aside as a dead letter and stands for its records in the books. This
-//! is the only service that can read raw data and the only one that holds the masking key; it never sees the target.
+//! empty one: one that no attempt can open is set aside as a dead letter and stands for its records in the books, until the
+//! letter is replayed. This is the only service that can read raw data and the only one that holds the masking key; it never sees the target.
 
 mod masking;
 mod note;
+mod replaying;
 mod store;
 pub mod transforming;
 

@@ -26,6 +26,37 @@ pub async fn batch_attempt(db: impl PgExecutor<'_>, name: &BatchName) -> Result<
     Ok((row.get(0), row.get(1)))
 }
 
+/// Lets a batch that was given up be worked on anew in a round of its run; once, however often it is asked for.
+pub async fn batch_reopen(tx: &mut PgConnection, name: &BatchName, round: u32) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "update batch set done = false, attempts = 0, round = $6
+         where run = $1 and object = $2 and partition = $3 and generation = $4 and seq = $5 and round < $6",
+    )
+    .bind(name.run.as_str())
+    .bind(name.object.as_str())
+    .bind(number(name.partition))
+    .bind(number(name.generation))
+    .bind(number(name.seq))
+    .bind(number(round))
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// How many records a batch was booked with; 0 when it never was.
+pub async fn batch_records(db: impl PgExecutor<'_>, name: &BatchName) -> Result<i64, sqlx::Error> {
+    let found: Option<i64> =
+        sqlx::query_scalar("select records from batch where run = $1 and object = $2 and partition = $3 and generation = $4 and seq = $5")
+            .bind(name.run.as_str())
+            .bind(name.object.as_str())
+            .bind(number(name.partition))
+            .bind(number(name.generation))
+            .bind(number(name.seq))
+            .fetch_optional(db)
+            .await?;
+    Ok(found.unwrap_or(0))
+}
+
 /// Takes an attempt back that ended for a reason outside the batch. One that killed the process stays counted.
 pub async fn batch_attempt_undo(db: impl PgExecutor<'_>, name: &BatchName) -> Result<(), sqlx::Error> {
     sqlx::query(

@@ -19,6 +19,7 @@ use tracing::Instrument as _;
 
 use crate::masking::{FieldCount, Masking};
 use crate::note::{Note, RawNote};
+use crate::replaying;
 use crate::store;
 
 /// Deliveries of one batch before it is set aside.
@@ -63,12 +64,12 @@ pub struct Transforming {
 }
 
 /// Everything that one object's batches need.
-struct Context {
-    platform: Platform,
+pub(crate) struct Context {
+    pub(crate) platform: Platform,
     room_wait: Duration,
     retry_min: Duration,
-    work: Work,
-    pinned: Arc<PinnedPlan>,
+    pub(crate) work: Work,
+    pub(crate) pinned: Arc<PinnedPlan>,
     masking: Arc<Masking>,
     raw: SealingKey,
     clean: SealingKey,
@@ -132,6 +133,12 @@ impl Stage for Transforming {
             clean: self.plans.clean_key(work.run()).await?,
             pinned: Arc::clone(&pinned),
         });
+        if work.lease.round > 0
+            && let Some(outcome) = replaying::run(&context).await?
+        {
+            self.tell(work).await?;
+            return Ok(outcome);
+        }
         let consumer = self
             .platform
             .bus
@@ -220,12 +227,12 @@ async fn handle(context: &Arc<Context>, group: Vec<Delivery>, failure: &mut Opti
     handled
 }
 
-enum Step {
+pub(crate) enum Step {
     Handled(Handled),
     Out(Outcome),
 }
 
-async fn one(context: &Arc<Context>, delivery: Delivery) -> Result<Step, StageError> {
+pub(crate) async fn one(context: &Arc<Context>, delivery: Delivery) -> Result<Step, StageError> {
     let Some(name) = delivery.name.clone() else {
         tracing::error!("a message without a batch name was dropped from RAW");
         return Ok(Step::Handled(Handled::Dead));
@@ -334,7 +341,8 @@ impl Context {
         let cause = format!("not transformed in {ATTEMPTS_MAX} attempts");
         let (code, attempts, sealed) = (ErrorCode::DeadLetter, attempts.unsigned_abs(), delivery.sealed.clone());
         let bus = &self.platform.bus;
-        bus.publish_dead("masker", &self.work.tenant, name, code, &cause, attempts, sealed)
+        let (records, round) = (delivery.records, self.work.lease.round);
+        bus.publish_dead("masker", &self.work.tenant, name, code, &cause, attempts, records, round, sealed)
             .await?;
         if delivery.records == 0 {
             return Err(StageError::new(code, format!("the end of {} cannot be read", name.object)));
@@ -417,13 +425,10 @@ impl Context {
 
     async fn publish(&self, name: &BatchName, records: u64, sealed: Bytes) -> Result<Option<Outcome>, StageError> {
         let deadline = Instant::now() + self.room_wait;
+        let (bus, tenant, plan, round) = (&self.platform.bus, &self.work.tenant, &self.pinned.hash, self.work.lease.round);
         loop {
-            let sent = self
-                .platform
-                .bus
-                .publish_batch(Audience::Clean, &self.work.tenant, name, &self.pinned.hash, records, sealed.clone())
-                .await;
-            match sent {
+            let sent = bus.publish_batch_in_round(Audience::Clean, tenant, name, plan, records, sealed.clone(), round);
+            match sent.await {
                 Ok(()) => return Ok(None),
                 Err(BusError::Full { .. }) if self.work.stop.is_cancelled() => return Ok(Some(Outcome::Stopped)),
                 Err(BusError::Full { .. }) if Instant::now() >= deadline => {

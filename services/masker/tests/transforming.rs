@@ -8,6 +8,7 @@ use std::time::Duration;
 use arrow_array::{Array, ArrayRef, Date32Array, RecordBatch, StringArray};
 use async_nats::HeaderMap;
 use bytes::Bytes;
+use prost::Message as _;
 use serde_json::Value;
 use syncline_batch::{BATCH_BYTES_MAX, Body, SealingKey, open, seal_data, seal_end};
 use syncline_bus::streams::MESSAGES_PER_PARTITION_MAX;
@@ -21,12 +22,17 @@ use syncline_masker::transforming::{Limits, Transforming};
 use syncline_runtime::worker::Stage;
 use syncline_runtime::{Outcome, StageError};
 use syncline_test_support::{Bench, field, masked, object, plan};
+use syncline_wire::event::RunEvent;
+use syncline_wire::event::run_event::Fact;
+use syncline_wire::monitor::Letter;
 
 /// Calls of the stage within which everything must be done that can be done.
 const CALLS_MAX: usize = 60;
 
 struct Desk {
     bench: Bench,
+    /// How often the run was reopened.
+    round: u32,
     stage: Transforming,
     contact: ObjectName,
     fields: Vec<FieldPlan>,
@@ -60,6 +66,7 @@ impl Desk {
         Self {
             stage: Transforming::new(&bench.platform, limits).unwrap(),
             bench,
+            round: 0,
             contact: name,
             fields,
             hash,
@@ -135,7 +142,7 @@ impl Desk {
 
     /// One call of the stage under a lease of its own.
     async fn work(&self) -> Result<Outcome, StageError> {
-        let work = self.bench.take(&self.contact, "transform").await;
+        let work = self.bench.take_in_round(&self.contact, "transform", self.round).await;
         let outcome = self.stage.work(&work).await;
         work.lease.release(&self.bench.platform.db, outcome.is_err()).await.unwrap();
         outcome
@@ -540,4 +547,116 @@ async fn a_run_whose_keys_are_wrapped_under_another_key_stops() {
         s.keys = Some([(one.clone(), one), (two.clone(), two)]);
     });
     assert_eq!(code(desk.work().await), ErrorCode::MaskKey);
+}
+
+impl Desk {
+    /// The run is reopened, and the monitor hands this letter out for batch `seq`.
+    fn replay(&mut self, seq: u32, sealed: Vec<u8>) {
+        self.round += 1;
+        let letter = Letter {
+            id: 7,
+            batch: self.name(seq).to_string(),
+            records: 0,
+            payload: sealed,
+        };
+        self.bench.peers.script(|s| s.letters = Some(vec![("masker".to_owned(), letter)]));
+    }
+
+    /// Letters that were told to be replayed: batch and round.
+    async fn told(&self) -> Vec<(String, u32)> {
+        let stored: Vec<Vec<u8>> = sqlx::query_scalar("select payload from outbox order by id")
+            .fetch_all(&self.bench.platform.db)
+            .await
+            .unwrap();
+        let facts = stored.iter().filter_map(|b| RunEvent::decode(b.as_slice()).unwrap().fact);
+        let replayed = facts.filter_map(|fact| match fact {
+            Fact::LetterReplayed(l) => Some((l.batch, l.round)),
+            _ => None,
+        });
+        replayed.collect()
+    }
+
+    async fn masked_max(&self) -> i64 {
+        self.bench.number("select coalesce(max(masked), 0)::bigint from field_count").await
+    }
+
+    /// Rows and given-up records of each clean batch `seq`, in the order in which they were published.
+    async fn clean_of(&self, seq: u32) -> Vec<(usize, u64)> {
+        let clean = self.clean().await.into_iter().filter(|(name, _)| name.seq == seq);
+        let shown = clean.filter_map(|(_, body)| match body {
+            Body::Data { rows, note } => {
+                let note: Value = serde_json::from_slice(&note).unwrap();
+                Some((rows.num_rows(), note["dead"].as_u64().unwrap_or(0)))
+            }
+            Body::End { .. } => None,
+        });
+        shown.collect()
+    }
+}
+
+#[tokio::test]
+async fn a_batch_that_was_given_up_is_transformed_when_it_is_replayed_and_its_clean_batch_is_new() {
+    let mut desk = Desk::start().await;
+    desk.raw(0, 4, b"sealed under a key that nobody has".to_vec()).await;
+    desk.data(1, &desk.rows(4, 6)).await;
+    desk.end(2, 6).await;
+    desk.until_done().await;
+    assert_eq!(desk.clean_of(0).await, [(0, 4)], "a stand-in");
+    let before = desk.masked_max().await;
+
+    let sealed = seal_data(&desk.bench.raw, &desk.name(0), &desk.rows(0, 4), &[]).unwrap();
+    desk.replay(0, sealed);
+    desk.until_done().await;
+    assert_eq!(
+        desk.clean_of(0).await,
+        [(0, 4), (4, 0)],
+        "the server has not taken it for the stand-in"
+    );
+    assert_eq!(desk.told().await, [(desk.name(0).to_string(), 1)]);
+    assert_eq!(desk.masked_max().await, before + 4);
+    assert_eq!(desk.bench.number("select sum(records)::bigint from batch").await, 6);
+    // Another worker of the same round finds it done and tells so once more.
+    desk.until_done().await;
+    assert_eq!((desk.clean_of(0).await.len(), desk.masked_max().await), (2, before + 4));
+}
+
+#[tokio::test]
+async fn a_batch_that_is_replayed_in_vain_is_given_up_again_for_as_many_records() {
+    let mut desk = Desk::start().await;
+    let bad = b"sealed under a key that nobody has".to_vec();
+    desk.raw(0, 4, bad.clone()).await;
+    desk.end(1, 4).await;
+    desk.until_done().await;
+    desk.replay(0, bad);
+    desk.until_done().await;
+    assert_eq!(desk.clean_of(0).await, [(0, 4), (0, 4)]);
+    assert!(desk.told().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_replay_waits_for_the_monitor_and_says_so() {
+    let mut desk = Desk::start().await;
+    desk.raw(0, 4, b"sealed under a key that nobody has".to_vec()).await;
+    desk.end(1, 4).await;
+    desk.until_done().await;
+    desk.round = 1;
+    let error = desk.work().await.unwrap_err();
+    assert!(error.code().entry().can_retry, "{error}");
+}
+
+/// As a process does that is killed while it opens a batch: the attempt is counted and nothing else is left.
+#[tokio::test]
+async fn a_batch_that_kills_its_worker_every_time_is_set_aside_and_the_rest_goes_on() {
+    let desk = Desk::start().await;
+    desk.data(0, &desk.rows(0, 2)).await;
+    desk.data(1, &desk.rows(2, 4)).await;
+    desk.end(2, 4).await;
+    sqlx::query("insert into batch (run, object, partition, generation, seq, attempts) values ($1, 'Contact', 0, 0, 0, 5)")
+        .bind(desk.bench.run.as_str())
+        .execute(&desk.bench.platform.db)
+        .await
+        .unwrap();
+    desk.until_done().await;
+    assert_eq!(desk.clean_of(0).await, [(0, 2)]);
+    assert_eq!(desk.clean_of(1).await, [(2, 0)]);
 }

@@ -6,19 +6,21 @@ use std::sync::Arc;
 use futures::Stream;
 use sqlx::PgPool;
 use syncline_domain::TenantId;
+use syncline_wire::caller::Caller;
 use syncline_wire::monitor::monitor_service_server::MonitorService;
 use syncline_wire::monitor::{
-    DeadLetter, GetReportRequest, GetReportResponse, ListDeadLettersRequest, ListDeadLettersResponse, ListErrorsRequest,
-    ListErrorsResponse, WatchRunRequest, WatchRunResponse,
+    DiscardDeadLettersRequest, DiscardDeadLettersResponse, GetDeadLetterRequest, GetDeadLetterResponse, GetReportRequest,
+    GetReportResponse, ListDeadLettersRequest, ListDeadLettersResponse, ListErrorsRequest, ListErrorsResponse, ReplayDeadLettersRequest,
+    ReplayDeadLettersResponse, WatchRunRequest, WatchRunResponse,
 };
 use syncline_wire::page::List;
-use syncline_wire::time::to_proto;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use crate::error::MonitorError;
-use crate::store::{self, Books, Key};
+use crate::letters::{self, Decided, Decision, Letters};
+use crate::store::{self, Books, Key, Wanted};
 use crate::{report, watch};
 
 fn list<'a>(name: &'a str, run: &'a str) -> List<'a> {
@@ -34,6 +36,7 @@ fn list<'a>(name: &'a str, run: &'a str) -> List<'a> {
 pub struct Api {
     db: PgPool,
     tenant: TenantId,
+    letters: Letters,
     news: Arc<Notify>,
     shutdown: CancellationToken,
 }
@@ -41,10 +44,11 @@ pub struct Api {
 impl Api {
     /// `news` is notified whenever this process stored something; `shutdown` ends every watch.
     #[must_use]
-    pub fn new(db: PgPool, tenant: TenantId, news: Arc<Notify>, shutdown: CancellationToken) -> Self {
+    pub fn new(db: PgPool, tenant: TenantId, letters: Letters, news: Arc<Notify>, shutdown: CancellationToken) -> Self {
         Self {
             db,
             tenant,
+            letters,
             news,
             shutdown,
         }
@@ -110,7 +114,13 @@ impl MonitorService for Api {
 
     async fn list_dead_letters(&self, request: Request<ListDeadLettersRequest>) -> Result<Response<ListDeadLettersResponse>, Status> {
         let request = request.into_inner();
-        let list = list("dead-letters", &request.run);
+        let filter = [&request.run, &request.object, &request.stage, &request.code, &request.state].map(String::as_str);
+        let filter = if filter.iter().skip(1).all(|f| f.is_empty()) {
+            request.run.clone()
+        } else {
+            filter.join("/")
+        };
+        let list = list("dead-letters", &filter);
         let page = list.page(request.page_size, &request.page_token)?;
         let before = page.after.parse().unwrap_or(u64::MAX);
         let key = Key {
@@ -120,27 +130,65 @@ impl MonitorService for Api {
         if !request.run.is_empty() && store::run_row(&self.db, key).await.map_err(MonitorError::Store)?.is_none() {
             return Err(MonitorError::UnknownRun(request.run.chars().take(80).collect()).into());
         }
-        let total = store::dead_letter_total(&self.db, key).await.map_err(MonitorError::Store)?;
-        let mut rows = store::dead_letter_list(&self.db, key, before, page.rows())
+        let wanted = Wanted {
+            object: &request.object,
+            stage: &request.stage,
+            code: &request.code,
+            state: &request.state,
+        };
+        let total = store::dead_letter_total(&self.db, key, &wanted)
+            .await
+            .map_err(MonitorError::Store)?;
+        let mut rows = store::dead_letter_list(&self.db, key, &wanted, before, page.rows())
             .await
             .map_err(MonitorError::Store)?;
         Ok(Response::new(ListDeadLettersResponse {
             total,
             next_page_token: list.next(&page, &mut rows, |row| row.id.to_string()),
-            dead_letters: rows
-                .into_iter()
-                .map(|row| DeadLetter {
-                    id: store::counted(row.id),
-                    run: row.run,
-                    stage: row.stage,
-                    object: row.object,
-                    batch: row.batch,
-                    code: row.code,
-                    cause: row.cause,
-                    attempts: u32::try_from(row.attempts).unwrap_or(0),
-                    at: Some(to_proto(row.at)),
-                })
-                .collect(),
+            dead_letters: rows.into_iter().map(letters::message).collect(),
         }))
     }
+
+    async fn get_dead_letter(&self, request: Request<GetDeadLetterRequest>) -> Result<Response<GetDeadLetterResponse>, Status> {
+        let letter = self.letters.get(request.into_inner().id).await?;
+        Ok(Response::new(GetDeadLetterResponse { dead_letter: Some(letter) }))
+    }
+
+    async fn replay_dead_letters(&self, request: Request<ReplayDeadLettersRequest>) -> Result<Response<ReplayDeadLettersResponse>, Status> {
+        let by = decider(&request);
+        let r = request.into_inner();
+        let decision = Decision {
+            id: r.id,
+            run: r.run,
+            object: r.object,
+            stage: r.stage,
+            code: r.code,
+            dry_run: r.dry_run,
+        };
+        let Decided { run, count, records } = self.letters.replay(&decision, &by).await?;
+        Ok(Response::new(ReplayDeadLettersResponse { count, records, run }))
+    }
+
+    async fn discard_dead_letters(
+        &self,
+        request: Request<DiscardDeadLettersRequest>,
+    ) -> Result<Response<DiscardDeadLettersResponse>, Status> {
+        let by = decider(&request);
+        let r = request.into_inner();
+        let decision = Decision {
+            id: r.id,
+            run: r.run,
+            object: r.object,
+            stage: r.stage,
+            code: r.code,
+            dry_run: r.dry_run,
+        };
+        let Decided { run, count, records } = self.letters.discard(&decision, &by, &r.reason).await?;
+        Ok(Response::new(DiscardDeadLettersResponse { count, records, run }))
+    }
+}
+
+/// Who the gateway says decides; nobody, for a call from within.
+fn decider<T>(request: &Request<T>) -> String {
+    Caller::of(request.metadata()).map(|c| c.subject).unwrap_or_default()
 }

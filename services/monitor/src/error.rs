@@ -10,6 +10,8 @@ pub enum MonitorError {
     Store(#[source] sqlx::Error),
     #[error("run `{0}` is not known")]
     UnknownRun(String),
+    #[error("there is no dead letter {0}")]
+    UnknownLetter(u64),
     /// A fact that no retry makes readable.
     #[error("a fact about a run is not usable: {0}")]
     BadFact(&'static str),
@@ -20,7 +22,7 @@ impl MonitorError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Store(_) => ErrorCode::DatabaseUnavailable,
-            Self::UnknownRun(_) => ErrorCode::SyncUnknown,
+            Self::UnknownRun(_) | Self::UnknownLetter(_) => ErrorCode::SyncUnknown,
             Self::BadFact(_) => ErrorCode::Internal,
         }
     }

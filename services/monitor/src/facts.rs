@@ -84,6 +84,7 @@ async fn apply(db: &mut PgConnection, key: Key<'_>, at: DateTime<Utc>, fact: &Fa
             let terminal = status.status.parse::<Status>().is_ok_and(Status::is_terminal);
             store::status_put(db, key, at, terminal, trace::current().as_deref(), status).await?;
             if terminal {
+                store::letters_left(db, key, at).await?;
                 return Ok(Recorded::Ended);
             }
         }
@@ -92,6 +93,7 @@ async fn apply(db: &mut PgConnection, key: Key<'_>, at: DateTime<Utc>, fact: &Fa
         Fact::Refused(refused) => store::refused_put(db, key, at, refused).await?,
         Fact::MaskTotals(totals) => store::mask_put(db, key, totals).await?,
         Fact::VerifyTotals(totals) => store::verify_put(db, key, at, totals).await?,
+        Fact::LetterReplayed(letter) => store::letter_replayed(db, key, &letter.stage, &letter.batch, letter.round).await?,
         Fact::ResourceUse(used) => store::resource_put(db, key, used).await?,
     }
     Ok(Recorded::New)

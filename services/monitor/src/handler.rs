@@ -105,6 +105,8 @@ impl Handler {
             code: &letter.code,
             cause: &letter.cause,
             attempts: letter.attempts,
+            records: letter.records,
+            round: letter.round,
             payload: &letter.payload,
         };
         match store::dead_letter_store(&self.db, key, &new).await {

@@ -8,7 +8,8 @@
 //! Guarantees: facts may come twice, late and in any order, the books are the same (larger totals win; a status stands
 //! by its version). A run's cursor only rises, so a watcher resumes behind the last one it saw. A dead letter is
 //! acknowledged only once it is kept, sealed as it came. It never holds a record's value: facts carry names, codes,
-//! counts and record ids only. Nothing depends on it: a run goes on while the monitor is away, and is booked later.
+//! counts and record ids only. Nothing depends on it but the replay of a dead letter: a run goes on while the monitor is away,
+//! and is booked later.
 //!
 //! Start with [`facts`], which books one fact, and [`report`], which reads the books.
 
@@ -17,6 +18,7 @@ pub mod books;
 pub mod error;
 pub mod facts;
 pub mod handler;
+pub mod letters;
 pub mod progress;
 pub mod report;
 pub mod resource;
@@ -28,6 +30,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use syncline_runtime::config::Config;
 use syncline_runtime::{Platform, rpc};
+use syncline_wire::monitor::letter_service_server::LetterServiceServer;
 use syncline_wire::monitor::monitor_service_server::MonitorServiceServer;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -44,9 +47,12 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let platform = Platform::start(config, Some(&MIGRATIONS), shutdown).await?;
     let news = Arc::new(Notify::new());
     let handler = handler::Handler::new(platform.db.clone(), Arc::clone(&news));
+    let tenant = platform.config.tenant.clone();
+    let letters = letters::Letters::new(platform.db.clone(), tenant.clone(), platform.peers.coordinator.clone());
     let api = api::Api::new(
         platform.db.clone(),
-        platform.config.tenant.clone(),
+        tenant,
+        letters.clone(),
         Arc::clone(&news),
         platform.shutdown.clone(),
     );
@@ -72,9 +78,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         Ok(())
     };
     let serve = async {
-        rpc::serve(&platform, Routes::new(MonitorServiceServer::new(api)))
-            .await
-            .context("serving")
+        let routes = Routes::new(MonitorServiceServer::new(api)).add_service(LetterServiceServer::new(letters));
+        rpc::serve(&platform, routes).await.context("serving")
     };
     tokio::try_join!(events, dead, chores, serve)?;
     Ok(())

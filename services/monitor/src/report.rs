@@ -9,12 +9,16 @@ use syncline_domain::run::Status;
 use syncline_wire::monitor::{ErrorGroup, FieldReport, ObjectReport, Report};
 use syncline_wire::time::to_proto;
 
-use crate::store::{Books, counted};
+use crate::store::{Books, RefusedRow, counted};
 
 /// The stage whose totals count what the source gave.
 pub(crate) const EXTRACTOR: &str = "extractor";
 pub(crate) const MASKER: &str = "masker";
 pub(crate) const LOADER: &str = "loader";
+
+/// States of a group of errors.
+const OPEN: &str = "open";
+const RESOLVED: &str = "resolved by retry";
 
 /// The report of a run, finished or not.
 #[must_use]
@@ -155,15 +159,20 @@ fn counts(row: &ObjectReport) -> Counts {
     }
 }
 
-/// Errors by group, largest first, with what the catalogue says of them.
+/// Errors by group, largest first, with what the catalogue says of them. In every round an object's groups are told anew, so
+/// one of an earlier round has gone over into others.
 #[must_use]
 pub fn errors(books: &Books) -> Vec<ErrorGroup> {
-    let parked: HashMap<&str, i64> = books.loads.iter().map(|l| (l.object.as_str(), l.parked)).collect();
+    let loads: HashMap<&str, _> = books.loads.iter().map(|l| (l.object.as_str(), l)).collect();
+    let is_current = |r: &&RefusedRow| {
+        let Some(load) = loads.get(r.object.as_str()) else { return true };
+        // What was parked once and written later is no error.
+        r.round >= load.round && (r.kind != "parked" || load.parked > 0 || r.resolved > 0)
+    };
     books
         .refused
         .iter()
-        // What was parked once and written later is no error.
-        .filter(|r| r.kind != "parked" || parked.get(r.object.as_str()).is_none_or(|left| *left > 0))
+        .filter(is_current)
         .map(|r| {
             let entry = r.code.parse::<ErrorCode>().ok().map(ErrorCode::entry);
             ErrorGroup {
@@ -176,6 +185,9 @@ pub fn errors(books: &Books) -> Vec<ErrorGroup> {
                 count: counted(r.count),
                 sample_ids: r.sample_ids.clone(),
                 kind: r.kind.clone(),
+                resolved: counted(r.resolved),
+                state: if r.count > 0 { OPEN } else { RESOLVED }.to_owned(),
+                reason: r.reason.clone(),
             }
         })
         .collect()

@@ -13,6 +13,7 @@ use syncline_monitor::MIGRATIONS;
 use syncline_monitor::api::Api;
 use syncline_monitor::facts::{Recorded, record};
 use syncline_monitor::handler::Handler;
+use syncline_monitor::letters::Letters;
 use syncline_monitor::store::{self, Key};
 use syncline_monitor::{progress, report};
 use syncline_testkit::{TestDatabase, eventually};
@@ -97,6 +98,7 @@ fn refused(kind: &str, count: u64) -> Fact {
         count,
         sample_ids: (0..count).map(|n| format!("001A{n:011}")).collect(),
         kind: kind.into(),
+        ..Default::default()
     })
 }
 
@@ -152,6 +154,7 @@ fn history(run: &str) -> Vec<RunEvent> {
                 object: "Account".into(),
                 step: "load_pass_1".into(),
                 with_errors: true,
+                round: 0,
             }),
         ),
         (8, verified(500)),
@@ -427,13 +430,25 @@ struct Bench {
     _database: TestDatabase,
 }
 
+/// Their coordinator is not there.
+fn letters(pool: &PgPool, tenant: TenantId) -> Letters {
+    let nobody = tonic::transport::Endpoint::from_static("http://127.0.0.1:9").connect_lazy();
+    Letters::new(pool.clone(), tenant, nobody)
+}
+
 async fn bench() -> Bench {
     let (database, pool) = database().await;
     let news = Arc::new(Notify::new());
     let tenant = TenantId::single();
     Bench {
         handler: Handler::new(pool.clone(), Arc::clone(&news)),
-        api: Arc::new(Api::new(pool.clone(), tenant, news, CancellationToken::new())),
+        api: Arc::new(Api::new(
+            pool.clone(),
+            tenant.clone(),
+            letters(&pool, tenant),
+            news,
+            CancellationToken::new(),
+        )),
         pool,
         _database: database,
     }
@@ -531,6 +546,8 @@ fn letter(batch: &str, payload: &'static [u8]) -> DeadLetter {
         code: "SYSTEM_DEAD_LETTER_001".into(),
         cause: "the seal does not open".into(),
         attempts: 5,
+        records: 7,
+        round: 0,
         payload: payload.into(),
         sequence: 1,
     }
@@ -660,4 +677,94 @@ async fn what_was_kept_long_enough_is_forgotten_and_nothing_else() {
         let left: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(&bench.pool).await.unwrap();
         assert_eq!(left, 0, "{table}");
     }
+}
+
+#[tokio::test]
+async fn a_later_round_is_booked_anew_in_whatever_order_it_is_heard() {
+    let load = |round: u32, inserted: u64, refused: u64, parked: u64, dead: u64| {
+        Fact::LoadTotals(LoadTotals {
+            object: "Account".into(),
+            read: 100,
+            inserted,
+            refused,
+            parked,
+            dead,
+            round,
+            ..Default::default()
+        })
+    };
+    let group = |code: &str, count, resolved, round| {
+        Fact::Refused(RefusedRecords {
+            object: "Account".into(),
+            code: code.into(),
+            count,
+            resolved,
+            kind: "refused".into(),
+            round,
+            ..Default::default()
+        })
+    };
+    let verified = |different, round| {
+        Fact::VerifyTotals(VerifyTotals {
+            object: "Account".into(),
+            values_different: different,
+            round,
+            ..Default::default()
+        })
+    };
+    // Round 1: ten dead records came to be parked; of three refused ones two were written, and one now has another cause.
+    let facts = [
+        load(0, 87, 3, 0, 10),
+        group("A", 3, 0, 0),
+        verified(4, 0),
+        load(1, 89, 1, 10, 0),
+        group("B", 1, 0, 1),
+        group("C", 0, 2, 1),
+        verified(0, 1),
+    ];
+    for backwards in [false, true] {
+        let (_database, pool) = database().await;
+        let mut order: Vec<_> = facts.iter().cloned().enumerate().collect();
+        if backwards {
+            order.reverse();
+        }
+        let mut db = pool.acquire().await.unwrap();
+        for (at, told) in order {
+            record(&mut db, &fact("r-1", i64::try_from(at).unwrap(), told)).await.unwrap();
+        }
+        let report = report_of(&pool, "r-1").await;
+        let account = &report.objects[0];
+        assert_eq!((account.inserted, account.refused, account.parked, account.dead), (89, 1, 10, 0));
+        assert_eq!(account.values_different, 0, "everything was looked at again");
+        let mut errors: Vec<_> = report
+            .errors
+            .iter()
+            .map(|e| (e.code.as_str(), e.count, e.resolved, e.state.as_str()))
+            .collect();
+        errors.sort_unstable();
+        assert_eq!(errors, [("B", 1, 0, "open"), ("C", 0, 2, "resolved by retry")]);
+    }
+}
+
+#[tokio::test]
+async fn the_books_of_a_reopened_run_are_open_until_it_ends_again() {
+    let bench = bench().await;
+    let tell = async |at, version, name: &str| bench.handler.event(fact("r-1", at, status(version, name))).await;
+    tell(0, 1, "pending").await;
+    tell(1, 2, "completed_with_errors").await;
+    close(&bench.pool).await;
+    tell(2, 3, "loading").await;
+    let open = async || {
+        let key = store::Key {
+            tenant: TENANT,
+            run: "r-1",
+        };
+        let row = store::run_row(&bench.pool, key).await.unwrap().unwrap();
+        (!row.closed, row.finished_at.is_none())
+    };
+    assert_eq!(open().await, (true, true));
+    tell(3, 4, "completed").await;
+    close(&bench.pool).await;
+    assert_eq!(open().await, (false, false));
+    assert_eq!(report_of(&bench.pool, "r-1").await.status, "completed");
 }

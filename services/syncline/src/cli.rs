@@ -97,7 +97,7 @@ pub enum Command {
         #[arg(default_value = LATEST)]
         run: String,
     },
-    /// Messages that no retry could save
+    /// Batches that no retry could save: list them, look at one, replay or discard them
     DeadLetters(DeadLetters),
     /// Make, list and revoke API tokens (administrators)
     #[command(subcommand)]
@@ -248,6 +248,8 @@ pub enum RunsCommand {
     Resume { run: String },
     /// Approve the plan of a run that waits for it
     Approve { run: String },
+    /// Load the records again that a run ended without: refused ones, and parked ones whose parents are there by then
+    RetryFailed(RetryFailed),
 }
 
 #[derive(Args)]
@@ -301,13 +303,90 @@ pub struct Secrets {
 }
 
 #[derive(Args)]
-pub struct DeadLetters {
-    /// Only those of this run
+pub struct RetryFailed {
+    pub run: String,
+    /// Only records of this object
     #[arg(long)]
-    pub run: Option<String>,
+    pub object: Option<String>,
+    /// Only records that were refused with this code
+    #[arg(long)]
+    pub code: Option<String>,
+    /// Say which records these are, and do nothing
+    #[arg(long = "dry-run")]
+    pub dry_run: bool,
+    /// Do not ask
+    #[arg(long, short = 'y')]
+    pub yes: bool,
+}
+
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct DeadLetters {
+    #[command(subcommand)]
+    pub command: Option<DeadLettersCommand>,
+    #[command(flatten)]
+    pub list: ListLetters,
+}
+
+#[derive(Subcommand)]
+pub enum DeadLettersCommand {
+    /// List them, newest first
+    List(ListLetters),
+    /// What is known of one; never what it carries
+    Show { id: u64 },
+    /// Reopen their run and work on them again
+    Replay(DecideLetters),
+    /// Give them up for good; their records stay counted as dead
+    Discard {
+        #[command(flatten)]
+        which: DecideLetters,
+        /// Why
+        #[arg(long)]
+        reason: String,
+    },
+}
+
+#[derive(Args)]
+pub struct ListLetters {
+    #[command(flatten)]
+    pub filter: LetterFilter,
+    /// Only those in this state: kept, replaying, replayed, discarded
+    #[arg(long)]
+    pub state: Option<String>,
     /// At most so many, newest first
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub limit: u32,
+}
+
+#[derive(Args)]
+pub struct LetterFilter {
+    /// Only those of this run
+    #[arg(long)]
+    pub run: Option<String>,
+    /// Only those of this object
+    #[arg(long)]
+    pub object: Option<String>,
+    /// Only those that this stage gave up: masker, loader
+    #[arg(long)]
+    pub stage: Option<String>,
+    /// Only those with this error code
+    #[arg(long)]
+    pub code: Option<String>,
+}
+
+#[derive(Args)]
+pub struct DecideLetters {
+    /// One letter, by its id; otherwise name the run
+    #[arg(required_unless_present = "run")]
+    pub id: Option<u64>,
+    #[command(flatten)]
+    pub filter: LetterFilter,
+    /// Say how many these are, and do nothing
+    #[arg(long = "dry-run")]
+    pub dry_run: bool,
+    /// Do not ask
+    #[arg(long, short = 'y')]
+    pub yes: bool,
 }
 
 #[derive(Subcommand)]

@@ -12,6 +12,7 @@ mod certificates;
 mod cli;
 mod client;
 mod command;
+mod confirm;
 mod definition;
 mod dev_keys;
 mod doctor;

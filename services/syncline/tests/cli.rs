@@ -19,14 +19,15 @@ use syncline_wire::analysis::{
 };
 use syncline_wire::monitor::monitor_service_server::{MonitorService, MonitorServiceServer};
 use syncline_wire::monitor::{
-    GetReportRequest, GetReportResponse, ListDeadLettersRequest, ListDeadLettersResponse, ListErrorsRequest, ListErrorsResponse,
-    ObjectProgress, ObjectReport, Report, Snapshot, WatchRunRequest, WatchRunResponse,
+    DeadLetter, DiscardDeadLettersRequest, DiscardDeadLettersResponse, GetDeadLetterRequest, GetDeadLetterResponse, GetReportRequest,
+    GetReportResponse, ListDeadLettersRequest, ListDeadLettersResponse, ListErrorsRequest, ListErrorsResponse, ObjectProgress,
+    ObjectReport, ReplayDeadLettersRequest, ReplayDeadLettersResponse, Report, Snapshot, WatchRunRequest, WatchRunResponse,
 };
 use syncline_wire::run::run_service_server::{RunService, RunServiceServer};
 use syncline_wire::run::{
-    ApproveRunRequest, ApproveRunResponse, CancelRunRequest, CancelRunResponse, ExplainRunRequest, ExplainRunResponse, GetRunRequest,
-    GetRunResponse, ListRunsRequest, ListRunsResponse, PauseRunRequest, PauseRunResponse, ResumeRunRequest, ResumeRunResponse, Run,
-    SubmitRunRequest, SubmitRunResponse,
+    ApproveRunRequest, ApproveRunResponse, CancelRunRequest, CancelRunResponse, ExplainRunRequest, ExplainRunResponse, FailedRecords,
+    GetRunRequest, GetRunResponse, ListRunsRequest, ListRunsResponse, PauseRunRequest, PauseRunResponse, ResumeRunRequest,
+    ResumeRunResponse, RetryFailedRequest, RetryFailedResponse, Run, SubmitRunRequest, SubmitRunResponse,
 };
 use syncline_wire::status::status;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -42,6 +43,8 @@ const DEADLINE: Duration = Duration::from_secs(30);
 #[derive(Clone, Default)]
 struct Script {
     watches: Arc<AtomicU32>,
+    /// Decisions that were carried out, not only looked at.
+    decisions: Arc<AtomicU32>,
 }
 
 fn run_named(id: &str) -> Run {
@@ -99,6 +102,27 @@ impl RunService for Script {
         Err(Status::failed_precondition(
             "a run that is completed does not admit resume_requested",
         ))
+    }
+    async fn retry_failed(&self, request: Request<RetryFailedRequest>) -> Result<Response<RetryFailedResponse>, Status> {
+        let request = request.into_inner();
+        if !request.dry_run {
+            self.decisions.fetch_add(1, Ordering::SeqCst);
+        }
+        let chosen = if request.code.is_empty() { 4 } else { 0 };
+        Ok(Response::new(RetryFailedResponse {
+            run: Some(run_named(&request.id)),
+            failed: vec![FailedRecords {
+                object: "Contact".into(),
+                kind: "refused".into(),
+                code: "DATA_VALIDATION_RULE_001".into(),
+                count: 4,
+                kept: 4,
+                chosen,
+                ..Default::default()
+            }],
+            chosen,
+            parked: 0,
+        }))
     }
     async fn cancel_run(&self, request: Request<CancelRunRequest>) -> Result<Response<CancelRunResponse>, Status> {
         Ok(Response::new(CancelRunResponse {
@@ -174,6 +198,41 @@ impl MonitorService for Script {
     async fn list_errors(&self, _: Request<ListErrorsRequest>) -> Result<Response<ListErrorsResponse>, Status> {
         Ok(Response::new(ListErrorsResponse::default()))
     }
+    async fn get_dead_letter(&self, request: Request<GetDeadLetterRequest>) -> Result<Response<GetDeadLetterResponse>, Status> {
+        let dead_letter = Some(DeadLetter {
+            id: request.into_inner().id,
+            run: "r-1".into(),
+            state: "kept".into(),
+            ..Default::default()
+        });
+        Ok(Response::new(GetDeadLetterResponse { dead_letter }))
+    }
+    async fn replay_dead_letters(&self, request: Request<ReplayDeadLettersRequest>) -> Result<Response<ReplayDeadLettersResponse>, Status> {
+        if !request.get_ref().dry_run {
+            self.decisions.fetch_add(1, Ordering::SeqCst);
+        }
+        let count = if request.get_ref().run == "r-clean" { 0 } else { 3 };
+        Ok(Response::new(ReplayDeadLettersResponse {
+            count,
+            records: 300,
+            run: request.into_inner().run,
+        }))
+    }
+    async fn discard_dead_letters(
+        &self,
+        request: Request<DiscardDeadLettersRequest>,
+    ) -> Result<Response<DiscardDeadLettersResponse>, Status> {
+        let request = request.into_inner();
+        if !request.dry_run {
+            assert_eq!(request.reason, "test data");
+            self.decisions.fetch_add(1, Ordering::SeqCst);
+        }
+        Ok(Response::new(DiscardDeadLettersResponse {
+            count: 1,
+            records: 300,
+            run: request.run,
+        }))
+    }
     async fn list_dead_letters(&self, _: Request<ListDeadLettersRequest>) -> Result<Response<ListDeadLettersResponse>, Status> {
         Err(status(ErrorCode::DatabaseUnavailable, "the monitor's tables could not be read"))
     }
@@ -237,9 +296,12 @@ fn authorised(request: Request<()>) -> Result<Request<()>, Status> {
 }
 
 async fn gateway() -> SocketAddr {
+    gateway_of(Script::default()).await
+}
+
+async fn gateway_of(script: Script) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let script = Script::default();
     let server = tonic::transport::Server::builder()
         .add_service(RunServiceServer::with_interceptor(script.clone(), authorised))
         .add_service(MonitorServiceServer::with_interceptor(script.clone(), authorised))
@@ -443,4 +505,64 @@ async fn runs_are_shown_listed_and_steered() {
         assert!(all.contains(said), "{arguments}: {all}");
         assert_eq!(steered.status.code(), Some(number), "{arguments}: {all}");
     }
+}
+
+#[tokio::test]
+async fn nothing_is_replayed_discarded_or_retried_before_somebody_said_yes() {
+    for (arguments, number, says) in [
+        ("dead-letters replay --run r-1", 2, "Nobody can be asked"),
+        ("dead-letters discard --run r-1 --reason x", 2, "Nobody can be asked"),
+        ("runs retry-failed r-1", 2, "Nobody can be asked"),
+        (
+            "dead-letters replay --run r-1 --dry-run",
+            0,
+            "would replay 3 dead letters with 300 records",
+        ),
+        ("dead-letters replay --run r-clean --yes", 0, "no dead letters"),
+        ("runs retry-failed r-1 --dry-run", 0, "nothing was done"),
+        ("runs retry-failed r-1 --code X --yes", 0, "none of these fit"),
+        ("dead-letters replay", 2, "required"),
+        ("dead-letters discard 7", 2, "--reason"),
+    ] {
+        let script = Script::default();
+        let output = output(&mut syncline(gateway_of(script.clone()).await, arguments)).await;
+        assert_eq!(output.status.code(), Some(number), "{arguments}: {}", text(&output.stderr));
+        let said = format!("{}{}", text(&output.stdout), text(&output.stderr));
+        assert!(said.contains(says), "{arguments}: {said}");
+        assert_eq!(script.decisions.load(Ordering::SeqCst), 0, "{arguments}");
+    }
+}
+
+#[tokio::test]
+async fn decisions_are_carried_out_once_and_told_to_programs() {
+    for (arguments, count) in [
+        ("-o json dead-letters replay --run r-1 --yes", 3),
+        ("-o json dead-letters replay 7 --run r-1 -y", 3),
+    ] {
+        let script = Script::default();
+        let output = output(&mut syncline(gateway_of(script.clone()).await, arguments)).await;
+        assert_eq!(output.status.code(), Some(0), "{arguments}: {}", text(&output.stderr));
+        let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(
+            (json["count"].as_u64(), json["done"].as_bool()),
+            (Some(count), Some(true)),
+            "{arguments}"
+        );
+        assert_eq!(script.decisions.load(Ordering::SeqCst), 1, "{arguments}");
+    }
+    let script = Script::default();
+    let mut discard = syncline(gateway_of(script.clone()).await, "dead-letters discard 7");
+    // One that is named needs no confirmation.
+    let output = self::output(discard.args(["--reason", "test data"])).await;
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert_eq!(script.decisions.load(Ordering::SeqCst), 1);
+    let script = Script::default();
+    let output = self::output(&mut syncline(
+        gateway_of(script.clone()).await,
+        "-o json runs retry-failed r-1 --yes",
+    ))
+    .await;
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((json["chosen"].as_u64(), json["done"].as_bool()), (Some(4), Some(true)));
+    assert_eq!(script.decisions.load(Ordering::SeqCst), 1);
 }

@@ -11,7 +11,10 @@ use syncline_wire::connection::{ApplyConnectionRequest, Connection, TestConnecti
 use syncline_wire::monitor::monitor_service_client::MonitorServiceClient;
 use syncline_wire::monitor::{GetReportRequest, Report};
 use syncline_wire::run::run_service_client::RunServiceClient;
-use syncline_wire::run::{CancelRunRequest, GetRunRequest, PauseRunRequest, ResumeRunRequest, Run, SubmitRunRequest};
+use syncline_wire::run::{
+    CancelRunRequest, ExplainRunRequest, GetRunRequest, PauseRunRequest, ResumeRunRequest, RetryFailedRequest, RetryFailedResponse, Run,
+    SubmitRunRequest, Wait,
+};
 use syncline_wire::sync::ApplySyncRequest;
 use syncline_wire::sync::sync_service_client::SyncServiceClient;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -112,6 +115,22 @@ impl Door {
     pub async fn resume(&self, id: &str) -> Result<Run, Status> {
         let request = ResumeRunRequest { id: id.to_owned() };
         Ok(self.runs().resume_run(request).await?.into_inner().run.expect("the run"))
+    }
+
+    /// Loads what a run ended without again.
+    pub async fn retry_failed(&self, id: &str, object: &str) -> Result<RetryFailedResponse, Status> {
+        let request = RetryFailedRequest {
+            id: id.to_owned(),
+            object: object.to_owned(),
+            ..RetryFailedRequest::default()
+        };
+        Ok(self.runs().retry_failed(request).await?.into_inner())
+    }
+
+    /// What a run waits for, or ended without.
+    pub async fn explain(&self, id: &str) -> Result<Vec<Wait>, Status> {
+        let request = ExplainRunRequest { id: id.to_owned() };
+        Ok(self.runs().explain_run(request).await?.into_inner().waits)
     }
 
     /// Waits until a run shows one of these statuses; other final ones fail the test.

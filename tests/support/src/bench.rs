@@ -110,12 +110,20 @@ impl Bench {
 
     /// Takes the lease on a step of an object, as the worker does before it calls the stage.
     pub async fn take(&self, object: &ObjectName, step: &str) -> Work {
+        self.take_in_round(object, step, 0).await
+    }
+
+    /// The same in a round of a run that was reopened.
+    pub async fn take_in_round(&self, object: &ObjectName, step: &str, round: u32) -> Work {
         let task = TaskId {
             run: self.run.clone(),
             object: Some(object.clone()),
             step: step.to_owned(),
         };
-        match Lease::take(&self.platform.db, task, &self.platform.instance).await.unwrap() {
+        match Lease::take_in_round(&self.platform.db, task, round, &self.platform.instance)
+            .await
+            .unwrap()
+        {
             Take::Taken(lease) => Work {
                 tenant: self.tenant.clone(),
                 lease,

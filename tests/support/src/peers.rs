@@ -13,10 +13,17 @@ use syncline_wire::access::{
 };
 use syncline_wire::analysis::plan_service_server::{PlanService, PlanServiceServer};
 use syncline_wire::analysis::{GetPlanRequest, GetPlanResponse};
+use syncline_wire::monitor::letter_service_server::{LetterService, LetterServiceServer};
+use syncline_wire::monitor::{CountLettersRequest, CountLettersResponse, FetchLettersRequest, FetchLettersResponse, Letter};
+use syncline_wire::run::reopen_service_server::{ReopenService, ReopenServiceServer};
 use syncline_wire::run::run_control_service_server::{RunControlService, RunControlServiceServer};
-use syncline_wire::run::{GetIntentRequest, GetIntentResponse, Intent};
+use syncline_wire::run::{GetIntentRequest, GetIntentResponse, Intent, ReopenRunRequest, ReopenRunResponse};
+use syncline_wire::stage::refusal_service_server::{RefusalService, RefusalServiceServer};
 use syncline_wire::stage::stage_service_server::{StageService, StageServiceServer};
-use syncline_wire::stage::{GetProgressRequest, GetProgressResponse, ReopenRequest, ReopenResponse};
+use syncline_wire::stage::{
+    ChooseRefusalsRequest, ChooseRefusalsResponse, GetProgressRequest, GetProgressResponse, ListRefusalsRequest, ListRefusalsResponse,
+    RefusalGroup, ReopenRequest, ReopenResponse,
+};
 use syncline_wire::status::status;
 use tokio::net::TcpListener;
 use tonic::service::Routes;
@@ -40,6 +47,17 @@ pub struct Script {
     pub reopened: Vec<String>,
     /// It cannot be told so.
     pub reopen_refused: bool,
+    /// What the loader says stands refused and parked.
+    pub refusals: Option<Vec<RefusalGroup>>,
+    /// Object and code of the choices that it was asked for.
+    pub choices: Vec<(String, String)>,
+    /// What the monitor counts.
+    pub letter_counts: Option<CountLettersResponse>,
+    /// What it hands out to whichever stage asks, with the stage whose letter each is.
+    pub letters: Option<Vec<(String, Letter)>>,
+    /// How the coordinator answers who wants to reopen a run, and what was asked.
+    pub reopening: Option<Result<u32, Status>>,
+    pub reopened_runs: Vec<ReopenRunRequest>,
 }
 
 /// Analyzer, connector, coordinator and stages behind one port.
@@ -60,7 +78,10 @@ impl Peers {
         let routes = Routes::new(PlanServiceServer::new(peers.clone()))
             .add_service(AccessServiceServer::new(peers.clone()))
             .add_service(RunControlServiceServer::new(peers.clone()))
-            .add_service(StageServiceServer::new(peers.clone()));
+            .add_service(StageServiceServer::new(peers.clone()))
+            .add_service(RefusalServiceServer::new(peers.clone()))
+            .add_service(LetterServiceServer::new(peers.clone()))
+            .add_service(ReopenServiceServer::new(peers.clone()));
         let incoming = TcpIncoming::from(listener);
         tokio::spawn(async move { Server::builder().add_routes(routes).serve_with_incoming(incoming).await });
         peers
@@ -161,5 +182,60 @@ impl StageService for Peers {
             return Err(untold());
         }
         Ok(Response::new(ReopenResponse {}))
+    }
+}
+
+#[tonic::async_trait]
+impl RefusalService for Peers {
+    async fn list_refusals(&self, _: Request<ListRefusalsRequest>) -> Result<Response<ListRefusalsResponse>, Status> {
+        let groups = self.script(|s| s.refusals.clone()).ok_or_else(untold)?;
+        Ok(Response::new(ListRefusalsResponse { groups }))
+    }
+
+    /// Chooses as it is asked to.
+    async fn choose_refusals(&self, request: Request<ChooseRefusalsRequest>) -> Result<Response<ChooseRefusalsResponse>, Status> {
+        let ChooseRefusalsRequest { object, code, .. } = request.into_inner();
+        let mut groups = self.script(|s| s.refusals.clone()).ok_or_else(untold)?;
+        for group in groups.iter_mut().filter(|g| g.kind == "refused") {
+            let fits = (object.is_empty() || object == group.object) && (code.is_empty() || code == group.code);
+            group.chosen = if fits { group.kept } else { 0 };
+        }
+        self.script(|s| s.choices.push((object, code)));
+        Ok(Response::new(ChooseRefusalsResponse { groups }))
+    }
+}
+
+#[tonic::async_trait]
+impl LetterService for Peers {
+    /// One at a time, so that whoever asks has to ask again.
+    async fn fetch_letters(&self, request: Request<FetchLettersRequest>) -> Result<Response<FetchLettersResponse>, Status> {
+        let request = request.into_inner();
+        let letters = self.script(|s| s.letters.clone()).ok_or_else(untold)?;
+        let mut wanted = letters
+            .into_iter()
+            .filter(|(stage, letter)| *stage == request.stage && letter.id > request.after)
+            .map(|(_, letter)| letter);
+        let mut letters: Vec<Letter> = wanted.by_ref().take(1).collect();
+        if request.without_payload {
+            letters.iter_mut().for_each(|l| l.payload.clear());
+        }
+        let more = wanted.next().is_some();
+        Ok(Response::new(FetchLettersResponse { letters, more }))
+    }
+
+    async fn count_letters(&self, _: Request<CountLettersRequest>) -> Result<Response<CountLettersResponse>, Status> {
+        self.script(|s| s.letter_counts).map(Response::new).ok_or_else(untold)
+    }
+}
+
+#[tonic::async_trait]
+impl ReopenService for Peers {
+    async fn reopen_run(&self, request: Request<ReopenRunRequest>) -> Result<Response<ReopenRunResponse>, Status> {
+        let answer = self.script(|s| {
+            s.reopened_runs.push(request.into_inner());
+            s.reopening.clone()
+        });
+        let round = answer.ok_or_else(untold)??;
+        Ok(Response::new(ReopenRunResponse { round }))
     }
 }

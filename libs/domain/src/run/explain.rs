@@ -61,7 +61,7 @@ pub struct StageAnswer {
     pub counts: Option<(u32, u32)>,
 }
 
-/// What most needs somebody comes first. Nothing, for a run that has ended.
+/// What most needs somebody comes first. Nothing, for a run that has ended; see [`left_undone`] for what it left.
 #[must_use]
 pub fn explain(state: &RunState, id: &str, stages: &[StageAnswer]) -> Vec<Wait> {
     let whole = |on, what: &str, remedy: String, since_ms| Wait {
@@ -219,6 +219,99 @@ fn named(blockers: &[(&ObjectName, Step)]) -> String {
         let _ = write!(text, " and {more} more");
     }
     text
+}
+
+/// What a run left undone that ended with errors.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Left {
+    /// Dead letters that nobody has decided about, and their records; none: the monitor did not answer.
+    pub letters: Option<(u64, u64)>,
+    /// Refused and parked records by cause; none: the loader did not answer.
+    pub records: Option<Vec<LeftRecords>>,
+}
+
+/// Records of one object that could not be written for one cause.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftRecords {
+    pub object: String,
+    pub is_parked: bool,
+    pub code: String,
+    pub fields: String,
+    pub count: u64,
+}
+
+/// What is left, and the command that would help with each.
+#[must_use]
+pub fn left_undone(left: &Left, id: &str) -> Vec<Wait> {
+    let whole = |on, what: String, remedy: String| Wait {
+        on,
+        object: None,
+        step: None,
+        what,
+        remedy,
+        since_ms: None,
+    };
+    let mut waits = Vec::new();
+    match left.letters {
+        None => waits.push(whole(
+            On::Service,
+            "the monitor, which keeps dead letters and does not answer".to_owned(),
+            see("monitor"),
+        )),
+        Some((0, _)) => {}
+        Some((letters, records)) => waits.push(whole(
+            On::Person,
+            format!("a decision about {letters} dead letters with {records} records"),
+            format!(
+                "`syncline dead-letters list --run {id}` names the causes; `syncline dead-letters replay --run {id}` works on them again, \
+                 `syncline dead-letters discard --run {id} --reason TEXT` gives them up."
+            ),
+        )),
+    }
+    match &left.records {
+        None => waits.push(whole(
+            On::Service,
+            "the loader, which keeps refused records and does not answer".to_owned(),
+            see("loader"),
+        )),
+        Some(records) => waits.extend(records.iter().map(|r| left_records(r, id))),
+    }
+    waits
+}
+
+fn left_records(left: &LeftRecords, id: &str) -> Wait {
+    let LeftRecords {
+        object,
+        code,
+        fields,
+        count,
+        ..
+    } = left;
+    let of = if fields.is_empty() { String::new() } else { format!(" ({fields})") };
+    let (what, remedy) = if left.is_parked {
+        (
+            format!("the parents of {count} parked records{of}"),
+            format!(
+                "Once these are there: `syncline runs retry-failed {id} --object {object}`. A retry of refused parents takes their children along."
+            ),
+        )
+    } else {
+        let known = code.parse::<ErrorCode>().map(|c| c.entry().remedy).unwrap_or_default();
+        (
+            format!("somebody who mends why {count} records are refused with {code}{of}"),
+            format!("{known} Then: `syncline runs retry-failed {id} --object {object} --code {code}`.")
+                .trim_start()
+                .to_owned(),
+        )
+    };
+    Wait {
+        on: On::Person,
+        object: ObjectName::new(object.as_str()).ok(),
+        step: None,
+        what,
+        remedy,
+        since_ms: None,
+    }
 }
 
 /// A reason that begins with a code of the catalogue has its remedy there.

@@ -5,7 +5,11 @@
 //!
 //! - an event that is already applied is a named case ([`Applied::Already`]) and changes nothing;
 //! - an event that the state does not admit is an error and changes nothing;
-//! - lost messages only delay: [`Event::Tick`] invites again whatever is ready and unfinished.
+//! - lost messages only delay: [`Event::Tick`] invites again whatever is ready and unfinished;
+//! - a run that ended stays as it ended, but for one way back: [`Event::Reopened`] takes a run that is
+//!   `completed_with_errors` to `running`, in a round of its own. Its status is again the earliest unfinished stage; what
+//!   is not reopened stays done, with the errors that it had; reports of an earlier round are ignored; nothing is ever
+//!   cleared again. It ends `completed` if the reopened steps were all that had errors, and these now have none.
 //!
 //! Only loading is gated, per object, by its parents; extraction and transformation never wait for another object.
 
@@ -48,6 +52,8 @@ pub enum Event {
         object: ObjectName,
         step: Step,
         with_errors: bool,
+        /// The round in which it was done; one of an earlier round says nothing of this one.
+        round: u32,
     },
     /// A worker gave its lease back because it had to wait; invite again soon.
     StepYielded {
@@ -64,6 +70,11 @@ pub enum Event {
     StepFailed {
         object: Option<ObjectName>,
         failure: Failure,
+    },
+    /// What a run that ended with errors left undone shall be done after all: records that were refused or parked, or
+    /// batches that were given up. Names each object with the first step that is done again.
+    Reopened {
+        objects: Vec<(ObjectName, Step)>,
     },
     PauseRequested,
     ResumeRequested,
@@ -120,10 +131,16 @@ pub fn next(state: &RunState, event: &Event) -> Result<Applied, Illegal> {
     let changed = match event {
         Event::PlanBuilt { outline, fatal } => new.plan_built(outline, fatal.as_ref())?,
         Event::Approved => new.approved()?,
-        Event::StepDone { object, step, with_errors } => new.step_done(object, *step, *with_errors)?,
+        Event::StepDone {
+            object,
+            step,
+            with_errors,
+            round,
+        } => new.step_done(object, *step, *with_errors, *round)?,
         Event::StepYielded { object, step, reason } => new.step_yielded(object, *step, reason),
         Event::BatchesLost { object } => new.batches_lost(object)?,
         Event::StepFailed { failure, .. } => new.step_failed(failure)?,
+        Event::Reopened { objects } => new.reopen(objects)?,
         Event::PauseRequested => new.pause()?,
         Event::ResumeRequested => new.resume()?,
         Event::CancelRequested => new.cancel()?,
@@ -154,6 +171,7 @@ impl Event {
             Self::StepYielded { .. } => "step_yielded",
             Self::BatchesLost { .. } => "batches_lost",
             Self::StepFailed { .. } => "step_failed",
+            Self::Reopened { .. } => "reopened",
             Self::PauseRequested => "pause_requested",
             Self::ResumeRequested => "resume_requested",
             Self::CancelRequested => "cancel_requested",

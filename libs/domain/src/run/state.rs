@@ -1,6 +1,6 @@
 //! The state of a run and how each event changes it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -188,6 +188,9 @@ pub struct ObjectState {
     pub parents: Vec<ObjectName>,
     pub deferred_parents: Vec<ObjectName>,
     pub steps: BTreeMap<Step, StepProgress>,
+    /// Steps that are done and had errors.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub errors: BTreeSet<Step>,
 }
 
 impl ObjectState {
@@ -215,7 +218,14 @@ pub struct RunState {
     pub version: u64,
     pub life: Life,
     pub objects: Vec<ObjectState>,
+    /// Some step had errors.
     pub with_errors: bool,
+    /// Which ones is known of all of them; not so in states that an earlier release began.
+    #[serde(default)]
+    pub errors_by_step: bool,
+    /// How often the run was reopened.
+    #[serde(default)]
+    pub round: u32,
     /// While it stops: when the loader was last asked to settle.
     #[serde(default)]
     pub settle_ms: u64,
@@ -235,6 +245,8 @@ impl RunState {
             life: Life::Pending,
             objects: Vec::new(),
             with_errors: false,
+            errors_by_step: true,
+            round: 0,
             settle_ms: 0,
         }
     }
@@ -302,25 +314,24 @@ impl RunState {
         }
     }
 
-    pub(super) fn step_done(&mut self, object: &ObjectName, step: Step, with_errors: bool) -> Result<bool, Illegal> {
+    pub(super) fn step_done(&mut self, object: &ObjectName, step: Step, with_errors: bool, round: u32) -> Result<bool, Illegal> {
         match self.life {
+            _ if round < self.round => return Ok(false),
             Life::Running | Life::Pausing | Life::Paused | Life::Failing { .. } | Life::Cancelling => {}
             Life::Completed | Life::CompletedWithErrors | Life::Failed { .. } | Life::Cancelled => return Ok(false),
             Life::Pending | Life::Compatibility { .. } | Life::AwaitingApproval => return Err(self.illegal("step_done")),
         }
-        let progress = self
-            .objects
-            .iter_mut()
-            .find(|o| o.name == *object)
-            .and_then(|o| o.steps.get_mut(&step));
-        let Some(progress) = progress else {
+        let object = self.objects.iter_mut().find(|o| o.name == *object);
+        let Some(object) = object.filter(|o| o.steps.contains_key(&step)) else {
             return Err(self.illegal("step_done of an object or step that is not in the plan"));
         };
-        if *progress == StepProgress::Done {
+        if object.steps.insert(step, StepProgress::Done) == Some(StepProgress::Done) {
             return Ok(false);
         }
-        *progress = StepProgress::Done;
-        self.with_errors |= with_errors;
+        if with_errors {
+            object.errors.insert(step);
+            self.with_errors = true;
+        }
         if matches!(self.life, Life::Running) && self.objects.iter().all(ObjectState::finished) {
             self.life = self.completed();
         }
@@ -333,6 +344,37 @@ impl RunState {
         } else {
             Life::Completed
         }
+    }
+
+    pub(super) fn reopen(&mut self, objects: &[(ObjectName, Step)]) -> Result<bool, Illegal> {
+        let mut steps = Vec::new();
+        for (name, from) in objects {
+            let place = self.objects.iter().position(|o| o.name == *name);
+            let Some(place) = place.filter(|_| from.can_be_reopened()) else {
+                return Err(self.illegal("reopened for an object or from a step that cannot be done again"));
+            };
+            let again = |step: &Step| *step >= *from && step.can_be_reopened();
+            let found = self.objects.get(place).into_iter().flat_map(|o| o.steps.keys());
+            steps.extend(found.filter(|s| again(s)).map(|step| (place, *step)));
+        }
+        let unfinished = |(place, step): &(usize, Step)| self.objects.get(*place).is_some_and(|o| !o.done(*step));
+        match self.life {
+            Life::CompletedWithErrors if !steps.is_empty() => {}
+            // Asked twice.
+            Life::Running if steps.iter().all(unfinished) => return Ok(false),
+            _ => return Err(self.illegal("reopened")),
+        }
+        for (place, step) in steps {
+            let Some(object) = self.objects.get_mut(place) else { continue };
+            object.steps.insert(step, StepProgress::Open);
+            object.errors.remove(&step);
+        }
+        if self.errors_by_step {
+            self.with_errors = self.objects.iter().any(|o| !o.errors.is_empty());
+        }
+        self.round += 1;
+        self.life = Life::Running;
+        Ok(true)
     }
 
     pub(super) fn step_yielded(&mut self, object: &ObjectName, step: Step, why: &str) -> bool {
@@ -606,6 +648,7 @@ fn object_state(outline: &ObjectOutline) -> ObjectState {
         parents: outline.parents.clone(),
         deferred_parents: outline.deferred_parents.clone(),
         steps: Step::ALL.into_iter().filter(wanted).map(|s| (s, StepProgress::Open)).collect(),
+        errors: BTreeSet::new(),
     }
 }
 

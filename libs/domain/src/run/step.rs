@@ -60,6 +60,16 @@ impl Step {
         }
     }
 
+    /// Whether it may be done again in a run that has ended. Reading again would be another run, and clearing would delete
+    /// what the run has written.
+    #[must_use]
+    pub fn can_be_reopened(self) -> bool {
+        match self {
+            Self::Extract | Self::Clear => false,
+            Self::Transform | Self::LoadPass1 | Self::LoadPass2 | Self::Orphans | Self::LoadPass3 | Self::Verify => true,
+        }
+    }
+
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -94,11 +94,13 @@ fn every_event() -> Vec<Event> {
             object: name("Account"),
             step: Step::Extract,
             with_errors: false,
+            round: 0,
         },
         Event::StepDone {
             object: name("Nobody"),
             step: Step::Extract,
             with_errors: false,
+            round: 0,
         },
         Event::StepYielded {
             object: name("Account"),
@@ -110,6 +112,12 @@ fn every_event() -> Vec<Event> {
             object: None,
             failure: failure(),
         },
+        Event::Reopened {
+            objects: vec![(name("Account"), Step::LoadPass1)],
+        },
+        Event::Reopened {
+            objects: vec![(name("Nobody"), Step::LoadPass1)],
+        },
         Event::PauseRequested,
         Event::ResumeRequested,
         Event::CancelRequested,
@@ -118,14 +126,20 @@ fn every_event() -> Vec<Event> {
     ]
 }
 
-/// Walks every state × event: applied twice an event changes nothing more, terminal states stay, versions rise.
+/// Walks every state × event: applied twice an event changes nothing more, terminal states stay (but for the one that is reopened), versions rise.
 #[test]
 fn every_event_in_every_state_is_applied_once_ignored_or_refused() {
     for state in every_life() {
         for event in every_event() {
             match next(&state, &event) {
                 Ok(Applied::Changed(new, effects)) => {
-                    assert!(!state.life.is_terminal(), "{:?} changed by {}", state.life, event.name());
+                    let is_reopened = matches!((&state.life, &event), (Life::CompletedWithErrors, Event::Reopened { .. }));
+                    assert!(
+                        !state.life.is_terminal() || is_reopened,
+                        "{:?} changed by {}",
+                        state.life,
+                        event.name()
+                    );
                     assert_eq!(new.version, state.version + 1);
                     if new.status() != state.status() {
                         assert!(effects.contains(&Effect::Announce(new.status())), "{} announces", event.name());
@@ -174,6 +188,7 @@ fn children_are_loaded_after_their_parents_while_extraction_waits_for_nobody() {
             object: name("Account"),
             step: Step::LoadPass1,
             with_errors: false,
+            round: 0,
         },
     )
     .0;
@@ -262,12 +277,159 @@ fn refused_records_end_the_run_with_errors() {
                     object: name(object),
                     step,
                     with_errors,
+                    round: 0,
                 },
             )
             .0;
         }
     }
     assert_eq!(state.status(), Status::CompletedWithErrors);
+}
+
+/// A run that did all its steps; those named ended with errors.
+fn ended(errors: &[(&str, Step)]) -> RunState {
+    let planned = Event::PlanBuilt {
+        outline: outline(),
+        fatal: None,
+    };
+    let (state, _) = apply(&RunState::new(), &planned);
+    finish(state, 0, errors)
+}
+
+/// Reports every unfinished step as done in `round`.
+fn finish(mut state: RunState, round: u32, errors: &[(&str, Step)]) -> RunState {
+    let left: Vec<(ObjectName, Step)> = state
+        .objects
+        .iter()
+        .flat_map(|o| {
+            o.steps
+                .iter()
+                .filter(|(_, p)| **p != StepProgress::Done)
+                .map(|(s, _)| (o.name.clone(), *s))
+        })
+        .collect();
+    for (object, step) in left {
+        let with_errors = errors.contains(&(object.as_str(), step));
+        let event = Event::StepDone {
+            object,
+            step,
+            with_errors,
+            round,
+        };
+        state = apply(&state, &event).0;
+    }
+    state
+}
+
+fn reopened(objects: &[(&str, Step)]) -> Event {
+    Event::Reopened {
+        objects: objects.iter().map(|(o, s)| (name(o), *s)).collect(),
+    }
+}
+
+fn open(state: &RunState) -> Vec<(&str, Step)> {
+    let of = |o: &ObjectState| {
+        o.steps
+            .iter()
+            .filter(|(_, p)| **p != StepProgress::Done)
+            .map(|(s, _)| *s)
+            .collect::<Vec<_>>()
+    };
+    state
+        .objects
+        .iter()
+        .flat_map(|o| of(o).into_iter().map(|s| (o.name.as_str(), s)))
+        .collect()
+}
+
+#[test]
+fn a_reopened_run_loads_again_what_was_asked_for_and_ends_clean_once_nothing_is_left() {
+    let state = ended(&[("Contact", Step::LoadPass1), ("Contact", Step::LoadPass2)]);
+    assert_eq!(state.status(), Status::CompletedWithErrors);
+    let (state, effects) = apply(&state, &reopened(&[("Contact", Step::LoadPass1)]));
+    assert_eq!((state.status(), state.round), (Status::Loading, 1));
+    assert!(effects.contains(&Effect::Announce(Status::Loading)));
+    let steps = [Step::LoadPass1, Step::LoadPass2, Step::Orphans, Step::LoadPass3, Step::Verify];
+    assert_eq!(open(&state), steps.map(|s| ("Contact", s)));
+    let (state, effects) = apply(&state, &Event::Tick { now_ms: 5 });
+    let invited = |object: &str, step| Effect::Invite {
+        object: name(object),
+        step,
+    };
+    assert_eq!(effects, [invited("Contact", Step::LoadPass1)]);
+    assert_eq!(finish(state, 1, &[]).status(), Status::Completed);
+}
+
+#[test]
+fn errors_of_what_was_not_reopened_and_of_earlier_releases_stay() {
+    let state = ended(&[("Contact", Step::LoadPass1), ("Case", Step::Verify)]);
+    let (state, _) = apply(&state, &reopened(&[("Contact", Step::LoadPass1)]));
+    assert_eq!(finish(state, 1, &[]).status(), Status::CompletedWithErrors);
+    // Not known which step it was.
+    let old = RunState {
+        with_errors: true,
+        errors_by_step: false,
+        life: Life::CompletedWithErrors,
+        ..ended(&[])
+    };
+    let (state, _) = apply(&old, &reopened(&[("Contact", Step::LoadPass1)]));
+    assert_eq!(finish(state, 1, &[]).status(), Status::CompletedWithErrors);
+}
+
+#[test]
+fn a_dead_letter_of_the_masker_is_transformed_again_and_nothing_is_cleared_or_read_again() {
+    let mut outline = outline();
+    outline.objects[0].clear = true;
+    let planned = Event::PlanBuilt { outline, fatal: None };
+    let state = finish(apply(&RunState::new(), &planned).0, 0, &[("Account", Step::LoadPass1)]);
+    let (reopened_state, _) = apply(&state, &reopened(&[("Account", Step::Transform)]));
+    assert_eq!(reopened_state.status(), Status::Transforming);
+    assert!(!open(&reopened_state).iter().any(|(_, s)| matches!(s, Step::Clear | Step::Extract)));
+    for step in [Step::Extract, Step::Clear] {
+        assert!(next(&state, &reopened(&[("Account", step)])).is_err(), "{step}");
+    }
+}
+
+#[test]
+fn children_that_are_reopened_with_their_parents_wait_for_them() {
+    let state = ended(&[("Account", Step::LoadPass1), ("Contact", Step::LoadPass1)]);
+    let (state, _) = apply(&state, &reopened(&[("Account", Step::LoadPass1), ("Contact", Step::LoadPass1)]));
+    let (_, effects) = apply(&state, &Event::Tick { now_ms: 5 });
+    let loads: Vec<_> = effects
+        .iter()
+        .filter(|e| matches!(e, Effect::Invite { step: Step::LoadPass1, .. }))
+        .collect();
+    assert_eq!(loads.len(), 1, "{loads:?}");
+    assert!(matches!(loads[0], Effect::Invite { object, .. } if object.as_str() == "Account"));
+}
+
+#[test]
+fn a_report_of_an_earlier_round_says_nothing_of_this_one() {
+    let (state, _) = apply(&ended(&[("Contact", Step::LoadPass1)]), &reopened(&[("Contact", Step::LoadPass1)]));
+    let done = |round| Event::StepDone {
+        object: name("Contact"),
+        step: Step::LoadPass1,
+        with_errors: false,
+        round,
+    };
+    assert_eq!(next(&state, &done(0)), Ok(Applied::Already));
+    assert!(matches!(next(&state, &done(1)), Ok(Applied::Changed(..))));
+}
+
+#[test]
+fn only_a_run_that_ended_with_errors_is_reopened() {
+    let wanted = reopened(&[("Contact", Step::LoadPass1)]);
+    assert!(next(&ended(&[]), &wanted).is_err(), "nothing is left to be done");
+    assert!(
+        next(&ended(&[("Case", Step::Verify)]), &reopened(&[])).is_err(),
+        "nothing was asked for"
+    );
+    let (running, _) = apply(&ended(&[("Contact", Step::LoadPass1)]), &wanted);
+    assert_eq!(next(&running, &wanted), Ok(Applied::Already), "asked twice");
+    assert!(
+        next(&running, &reopened(&[("Case", Step::LoadPass1)])).is_err(),
+        "another wish has to wait"
+    );
 }
 
 #[test]
@@ -302,19 +464,19 @@ proptest! {
                         // The invitation, the work or its report is lost.
                         Some((0, _)) => {}
                         Some((1, _)) => {
-                            let done = Event::StepDone { object, step, with_errors: false };
+                            let done = Event::StepDone { object, step, with_errors: false, round: 0 };
                             inbox.extend([done.clone(), done]);
                         }
                         Some((2, at)) => {
                             let at = usize::from(at) % (inbox.len() + 1);
-                            inbox.insert(at, Event::StepDone { object: object.clone(), step, with_errors: false });
+                            inbox.insert(at, Event::StepDone { object: object.clone(), step, with_errors: false, round: 0 });
                             inbox.push(Event::StepYielded {
                                 object,
                                 step,
                                 reason: "room".into(),
                             });
                         }
-                        _ => inbox.push(Event::StepDone { object, step, with_errors: false }),
+                        _ => inbox.push(Event::StepDone { object, step, with_errors: false, round: 0 }),
                     }
                 }
             }
@@ -395,6 +557,43 @@ fn an_explanation_tells_who_works_who_waits_and_for_whom() {
     assert_eq!(limited.on, On::Condition);
     assert_eq!(limited.remedy, ErrorCode::DailyApiLimit.entry().remedy);
     assert!(limited.what.len() <= 300, "a reason is cut");
+}
+
+#[test]
+fn what_a_run_left_undone_names_the_command_that_helps() {
+    use super::explain::{Left, LeftRecords, On, left_undone};
+    let record = |is_parked| LeftRecords {
+        object: "Contact".into(),
+        is_parked,
+        code: ErrorCode::ValidationRule.to_string(),
+        fields: "Email".into(),
+        count: 3,
+    };
+    let left = Left {
+        letters: Some((2, 700)),
+        records: Some(vec![record(false), record(true)]),
+    };
+    let waits = left_undone(&left, "r-1");
+    let commands = [
+        "syncline dead-letters replay --run r-1",
+        "syncline runs retry-failed r-1 --object Contact --code",
+        "syncline runs retry-failed r-1 --object Contact`",
+    ];
+    for (wait, command) in waits.iter().zip(commands) {
+        assert!(wait.on == On::Person && wait.remedy.contains(command), "{wait:?}");
+    }
+    assert_eq!(waits.len(), 3);
+    assert!(waits[1].remedy.starts_with(ErrorCode::ValidationRule.entry().remedy));
+    let silent = left_undone(&Left::default(), "r-1");
+    assert!(
+        silent.len() == 2 && silent.iter().all(|w| w.on == On::Service),
+        "nothing is concluded from silence"
+    );
+    let none = Left {
+        letters: Some((0, 0)),
+        records: Some(Vec::new()),
+    };
+    assert!(left_undone(&none, "r-1").is_empty());
 }
 
 #[test]

@@ -1,22 +1,24 @@
 //! Runs: submit, look at, steer.
 
-use syncline_domain::run::{Event, RunState, explain};
+use syncline_domain::run::{Event, Life, RunState, explain};
 use syncline_domain::{ErrorCode, RunId};
 use syncline_runtime::{Platform, failpoint};
 use syncline_wire::caller::note_connections;
 use syncline_wire::run::run_service_server::RunService;
 use syncline_wire::run::{
-    ApproveRunRequest, ApproveRunResponse, CancelRunRequest, CancelRunResponse, ExplainRunRequest, ExplainRunResponse, GetRunRequest,
-    GetRunResponse, ListRunsRequest, ListRunsResponse, ObjectPhase, PauseRunRequest, PauseRunResponse, ResumeRunRequest, ResumeRunResponse,
-    Run, SubmitRunRequest, SubmitRunResponse, Wait,
+    ApproveRunRequest, ApproveRunResponse, CancelRunRequest, CancelRunResponse, ExplainRunRequest, ExplainRunResponse, FailedRecords,
+    GetRunRequest, GetRunResponse, ListRunsRequest, ListRunsResponse, ObjectPhase, PauseRunRequest, PauseRunResponse, ResumeRunRequest,
+    ResumeRunResponse, RetryFailedRequest, RetryFailedResponse, Run, SubmitRunRequest, SubmitRunResponse, Wait,
 };
+use syncline_wire::stage::RefusalGroup;
 use syncline_wire::status::{invalid_field, status};
 use syncline_wire::time::to_proto;
 use tonic::{Request, Response, Status};
 
-use super::{apply_error, database, list};
+use super::{apply_error, database, list, reopen_error};
+use crate::reopening::Filter;
 use crate::store::{self, RunRow};
-use crate::{reconciler, shell};
+use crate::{left, reconciler, reopening, shell};
 
 /// Longest idempotency key that is accepted, in bytes.
 const KEY_BYTES_MAX: usize = 200;
@@ -97,6 +99,21 @@ fn message(row: RunRow) -> Run {
         failure_message: failure.map(|f| f.message.clone()).unwrap_or_default(),
         submitted_at: Some(to_proto(row.submitted_at)),
         finished_at: row.finished_at.map(to_proto),
+    }
+}
+
+fn failed_records(group: RefusalGroup) -> FailedRecords {
+    let code = group.code.parse::<ErrorCode>();
+    FailedRecords {
+        remedy: code.map(|c| c.entry().remedy.to_owned()).unwrap_or_default(),
+        object: group.object,
+        kind: group.kind,
+        code: group.code,
+        native: group.native,
+        fields: group.fields,
+        count: group.count,
+        kept: group.kept,
+        chosen: group.chosen,
     }
 }
 
@@ -209,7 +226,10 @@ impl RunService for Runs {
             reconciler::stage_answers(&self.platform, &row.id).await
         };
         let failure = row.state.failure();
-        let waits = explain::explain(&row.state, &row.id, &stages);
+        let mut waits = explain::explain(&row.state, &row.id, &stages);
+        if row.state.life == Life::CompletedWithErrors {
+            waits.extend(explain::left_undone(&left::ask(&self.platform, &row.id).await, &row.id));
+        }
         Ok(Response::new(ExplainRunResponse {
             status: row.state.status().to_string(),
             waits: waits.into_iter().map(wait).collect(),
@@ -232,6 +252,27 @@ impl RunService for Runs {
     async fn resume_run(&self, request: Request<ResumeRunRequest>) -> Result<Response<ResumeRunResponse>, Status> {
         self.steer(&request.into_inner().id, Event::ResumeRequested, |run| ResumeRunResponse { run })
             .await
+    }
+
+    async fn retry_failed(&self, request: Request<RetryFailedRequest>) -> Result<Response<RetryFailedResponse>, Status> {
+        let request = request.into_inner();
+        let row = self.find(&request.id).await?;
+        let filter = Filter {
+            object: request.object,
+            code: request.code,
+        };
+        let (row, retried) = if request.dry_run {
+            let looked = reopening::look(&self.platform, &row.id, &filter).await;
+            (row, looked.map_err(reopen_error)?)
+        } else {
+            reopening::retry(&self.platform, &row.id, &filter).await.map_err(reopen_error)?
+        };
+        Ok(about(row, |run| RetryFailedResponse {
+            run,
+            failed: retried.groups.into_iter().map(failed_records).collect(),
+            chosen: retried.chosen,
+            parked: retried.parked,
+        }))
     }
 
     async fn cancel_run(&self, request: Request<CancelRunRequest>) -> Result<Response<CancelRunResponse>, Status> {

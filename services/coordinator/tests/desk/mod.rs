@@ -86,6 +86,15 @@ impl Desk {
         id
     }
 
+    /// A run that has ended: every step is done, these with errors.
+    pub async fn ended(&self, errors: &[(&str, &str)]) -> String {
+        let id = self.running().await;
+        for (object, step) in STEPS {
+            self.tell(&id, done_in(0, object, step, errors.contains(&(object, step)))).await;
+        }
+        id
+    }
+
     /// A fact arrives from the bus.
     pub async fn tell(&self, run: &str, fact: Fact) -> syncline_bus::Handled {
         shell::handle(self.bench.platform.clone(), self.event(run, fact)).await
@@ -127,7 +136,7 @@ impl Desk {
         found
     }
 
-    async fn outbox(&self) -> Vec<(String, Vec<u8>)> {
+    pub async fn outbox(&self) -> Vec<(String, Vec<u8>)> {
         sqlx::query_as("select subject, payload from outbox order by id")
             .fetch_all(&self.bench.platform.db)
             .await
@@ -184,6 +193,17 @@ pub fn done(object: &str, step: &str) -> Fact {
         object: object.to_owned(),
         step: step.to_owned(),
         with_errors: false,
+        round: 0,
+    })
+}
+
+/// The same, in a round of a run that was reopened.
+pub fn done_in(round: u32, object: &str, step: &str, with_errors: bool) -> Fact {
+    Fact::StepDone(StepDone {
+        object: object.to_owned(),
+        step: step.to_owned(),
+        with_errors,
+        round,
     })
 }
 

@@ -108,6 +108,24 @@ impl monitor::monitor_service_server::MonitorService for Monitor {
         Err(Status::unimplemented("not in this test"))
     }
 
+    async fn get_dead_letter(&self, _: Request<monitor::GetDeadLetterRequest>) -> Result<Response<monitor::GetDeadLetterResponse>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
+
+    async fn replay_dead_letters(
+        &self,
+        _: Request<monitor::ReplayDeadLettersRequest>,
+    ) -> Result<Response<monitor::ReplayDeadLettersResponse>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
+
+    async fn discard_dead_letters(
+        &self,
+        _: Request<monitor::DiscardDeadLettersRequest>,
+    ) -> Result<Response<monitor::DiscardDeadLettersResponse>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
+
     async fn list_dead_letters(
         &self,
         _: Request<monitor::ListDeadLettersRequest>,
@@ -274,6 +292,10 @@ impl run::run_service_server::RunService for Coordinator {
     }
 
     async fn resume_run(&self, _: Request<run::ResumeRunRequest>) -> Result<Response<run::ResumeRunResponse>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
+
+    async fn retry_failed(&self, _: Request<run::RetryFailedRequest>) -> Result<Response<run::RetryFailedResponse>, Status> {
         Err(Status::unimplemented("not in this test"))
     }
 

@@ -2,11 +2,13 @@
 
 mod building;
 mod clear;
+mod kept;
 mod orphans;
 mod pass1;
 mod pass2;
 mod pass3;
 mod prepare;
+mod replaying;
 mod settle;
 mod verify;
 

@@ -1,20 +1,24 @@
 //! Pass 1: clean batches to records, with every reference that can be resolved at once.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
+use futures::FutureExt;
 use syncline_batch::seal_data;
 use syncline_bus::{Audience, Delivery, GroupLimits, Handled, RunOnce};
 use syncline_connect::target::Refusal;
+use syncline_domain::ErrorCode;
 use syncline_domain::run::Step;
-use syncline_domain::{BatchName, ErrorCode};
 use syncline_runtime::{Outcome, StageError, failpoint};
 
 use crate::claims::{Arrival, Opened, arrive};
 use crate::context::Context;
 use crate::journal::{self, Passing, Settled};
 use crate::references::References;
+use crate::steps::kept::{self, Looked, sealed_name};
 use crate::steps::prepare::{Prepared, prepare};
+use crate::steps::replaying;
 use crate::store;
 use crate::store::counts::ObjectCount;
 use crate::store::outcomes::Refused;
@@ -38,6 +42,9 @@ const HOLDERS_MAX: usize = 3;
 pub async fn run(context: &Context) -> Result<Outcome, StageError> {
     journal::settle_left_behind(context).await?;
     sweep::once_per_run(context).await;
+    if let Some(outcome) = replaying::run(context).await? {
+        return Ok(outcome);
+    }
     let bus = &context.platform.bus;
     let consumer = bus
         .batches("loader", Audience::Clean, &context.work.tenant, context.work.run(), context.name())
@@ -45,6 +52,7 @@ pub async fn run(context: &Context) -> Result<Outcome, StageError> {
     let mut loading = Pass1 {
         context,
         references: References::default(),
+        intended: false,
         fresh: is_fresh(context).await?,
     };
     let mut last_work = Instant::now();
@@ -67,6 +75,9 @@ pub async fn run(context: &Context) -> Result<Outcome, StageError> {
             bus.forget_batches("loader", Audience::Clean, context.work.run(), context.name())
                 .await?;
             failpoint::pass(&failpoint::LOADER_CONSUMER_FORGOTTEN).await?;
+            if kept::load(context).await? == Looked::Stopped {
+                return Ok(Outcome::Stopped);
+            }
             let with_errors = store::outcomes::any(&context.platform.db, context.run_number, context.link).await?;
             return Ok(Outcome::Done {
                 with_errors: with_errors || !balanced(context).await?,
@@ -112,16 +123,28 @@ async fn is_fresh(context: &Context) -> Result<bool, StageError> {
     Ok(!used)
 }
 
-struct Pass1<'a> {
+pub(super) struct Pass1<'a> {
     context: &'a Context,
     references: References,
+    /// The batches in hand have a journal entry: what fails from here on is not theirs alone.
+    intended: bool,
     /// The link was empty when this task began and no row was refused since, so batches that come for the first time need no look-up.
     fresh: bool,
 }
 
-impl Pass1<'_> {
+impl<'a> Pass1<'a> {
+    /// For records that are kept: nothing is fresh.
+    pub(super) fn of_kept(context: &'a Context) -> Self {
+        Self {
+            context,
+            references: References::default(),
+            intended: false,
+            fresh: false,
+        }
+    }
+
     /// Loads a group. Batches that were delivered before are loaded alone, so that none is blamed for another.
-    async fn handle(&mut self, group: Vec<Delivery>, failure: &mut Option<StageError>) -> Vec<Handled> {
+    pub(super) async fn handle(&mut self, group: Vec<Delivery>, failure: &mut Option<StageError>) -> Vec<Handled> {
         let mut handled = vec![
             Handled::Retry {
                 after: Duration::from_secs(1)
@@ -146,6 +169,10 @@ impl Pass1<'_> {
             let batches: Vec<&Opened> = group.iter().map(|(_, o)| o.as_ref()).collect();
             match self.load(&batches).await {
                 Ok(()) => group.iter().for_each(|(place, _)| set(&mut handled, *place, Handled::Done)),
+                // A batch itself is at fault, so far as can be seen, and has sent nothing: each comes again, alone.
+                Err(error) if error.code() == ErrorCode::Internal && !self.intended => {
+                    tracing::warn!(object = %self.context.name(), %error, batches = group.len(), "batches could not be prepared; they are tried again one by one");
+                }
                 Err(error) => {
                     *failure = Some(error);
                     return handled;
@@ -156,10 +183,15 @@ impl Pass1<'_> {
     }
 
     /// Loads until every row of the group has an outcome, then closes the claims.
-    async fn load(&mut self, group: &[&Opened]) -> Result<(), StageError> {
+    pub(super) async fn load(&mut self, group: &[&Opened]) -> Result<(), StageError> {
         let context = self.context;
         let fresh = self.fresh && group.iter().all(|o| !o.again && o.name.generation == 0);
-        let mut prepared = prepare(context, &mut self.references, group, fresh).await?;
+        self.intended = false;
+        let mut prepared = AssertUnwindSafe(prepare(context, &mut self.references, group, fresh))
+            .catch_unwind()
+            .await
+            // The message of a panic may hold anything; the panic itself has been printed where it happened.
+            .unwrap_or_else(|_| Err(StageError::new(ErrorCode::Internal, "preparing batches panicked")))?;
         let references = prepared.references;
         self.fresh &= prepared.parked.source_keys.is_empty();
         let (mut jobs, mut holders) = (0, 0);
@@ -178,6 +210,7 @@ impl Pass1<'_> {
                 prepared = prepare(context, &mut self.references, group, false).await?;
                 continue;
             };
+            self.intended = true;
             jobs += 1;
             let passing = if jobs < JOBS_MAX { Passing::LoadAgain } else { Passing::Refuse };
             let mut unprocessed = 0;
@@ -207,7 +240,7 @@ impl Pass1<'_> {
             tracing::warn!(object = %context.name(), unprocessed, "rows were left unprocessed and are loaded again");
         }
         self.keep_refused(group).await?;
-        self.close(group, &prepared.same, references).await
+        self.close(group, &prepared, references).await
     }
 
     /// Commits claims and journal entries (inserts first, then updates).
@@ -294,7 +327,7 @@ impl Pass1<'_> {
                 let row = rows.get(key.as_str()).copied();
                 let row = row.ok_or_else(|| StageError::new(ErrorCode::Internal, "a refused record is not in its batch"))?;
                 let one = opened.rows.slice(row, 1);
-                let bytes = seal_data(&context.clean, &refusal_name(&opened.name), &one, &[])
+                let bytes = seal_data(&context.clean, &sealed_name(&opened.name), &one, &[])
                     .map_err(|e| StageError::new(ErrorCode::Internal, e.to_string()))?;
                 sealed.push(bytes);
             }
@@ -307,13 +340,17 @@ impl Pass1<'_> {
     }
 
     /// Every row has an outcome: book it and close the claims.
-    async fn close(&self, group: &[&Opened], same: &[String], references: ObjectCount) -> Result<(), StageError> {
+    async fn close(&self, group: &[&Opened], prepared: &Prepared, references: ObjectCount) -> Result<(), StageError> {
         let context = self.context;
         let mut tx = context.platform.db.begin().await?;
         context.work.lease.guard(&mut tx).await?;
-        let unchanged = store::ledger::content_seen(&mut tx, context.link, context.sync(), context.run_number, same).await?;
+        let unchanged = store::ledger::content_seen(&mut tx, context.link, context.sync(), context.run_number, &prepared.same).await?;
+        let step = Step::LoadPass1.as_str();
+        for keys in [&prepared.same, &prepared.overtaken] {
+            store::kept::resolve(&mut tx, context.run_number, context.link, step, keys).await?;
+        }
         let count = ObjectCount {
-            unchanged: i64::try_from(unchanged).unwrap_or(0),
+            unchanged: i64::try_from(unchanged).unwrap_or(0) + i64::try_from(prepared.overtaken.len()).unwrap_or(0),
             ..references
         };
         store::counts::add(&mut tx, context.work.run(), context.name(), &count).await?;
@@ -327,7 +364,6 @@ impl Pass1<'_> {
             .iter()
             .flat_map(|o| &o.note.too_large)
             .for_each(|key| too_large.push(key.clone(), &refusal));
-        let step = Step::LoadPass1.as_str();
         store::outcomes::refused(&mut tx, context.run_number, context.link, step, "refused", &too_large).await?;
         for opened in group {
             store::outcomes::sample_insert(&mut tx, context.run_number, context.link, &opened.note.sample).await?;
@@ -337,12 +373,6 @@ impl Pass1<'_> {
         failpoint::pass(&failpoint::LOADER_CLAIMS_CLOSED).await?;
         Ok(())
     }
-}
-
-/// Refused rows are sealed under a name that no batch has and that follows from run and object, so that they can be
-/// opened without their batch.
-fn refusal_name(batch: &BatchName) -> BatchName {
-    BatchName::whole(batch.run.clone(), batch.object.clone(), 0, 0, u32::MAX)
 }
 
 fn set(handled: &mut [Handled], place: usize, outcome: Handled) {

@@ -151,6 +151,8 @@ async fn conclude(context: &Context, lost: &[DeferredRow], standing: &[Resolved]
     store::outcomes::deferred_written(&mut tx, context.link, context.sync(), &written).await?;
     store::outcomes::deferred_drop(&mut tx, context.run_number, context.link, &lost).await?;
     store::outcomes::deferred_drop(&mut tx, context.run_number, context.link, &written.source_keys).await?;
+    let step = Step::LoadPass2.as_str();
+    store::kept::resolve(&mut tx, context.run_number, context.link, step, &written.source_keys).await?;
     store::counts::add(&mut tx, context.work.run(), context.name(), &count).await?;
     tx.commit().await?;
     Ok(())

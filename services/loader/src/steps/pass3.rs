@@ -1,4 +1,5 @@
-//! Pass 3: every reference is read back and compared with what was written.
+//! Pass 3: every reference is read back and compared with what was written. Before that, parked records whose parents came
+//! after pass 1 are loaded ([`kept`]).
 
 use std::collections::HashMap;
 
@@ -16,6 +17,8 @@ use syncline_wire::event::VerifyTotals;
 use syncline_wire::event::run_event::Fact;
 
 use crate::context::{Context, POLL_MAX, POLL_MIN};
+use crate::steps::kept::{self, Looked};
+use crate::steps::pass2;
 use crate::store;
 use crate::store::outcomes::Refused;
 
@@ -27,6 +30,15 @@ const LISTED_MAX: usize = 1_000;
 
 /// Reads the target's references and compares each record with the digests that were kept.
 pub async fn run(context: &Context) -> Result<Outcome, StageError> {
+    match kept::load(context).await? {
+        Looked::Stopped => return Ok(Outcome::Stopped),
+        // What came late has its deferred references still before it.
+        Looked::Loaded(1..) => match pass2::run(context).await? {
+            Outcome::Done { .. } => {}
+            other => return Ok(other),
+        },
+        Looked::Loaded(0) => {}
+    }
     let mut reading = ReadBack {
         context,
         records: 0,
@@ -44,6 +56,7 @@ pub async fn run(context: &Context) -> Result<Outcome, StageError> {
     }
     let mut tx = context.platform.db.begin().await?;
     context.work.lease.guard(&mut tx).await?;
+    store::outcomes::mismatches_forget(&mut tx, context.run_number, context.link, "load_pass_3").await?;
     store::outcomes::refused(&mut tx, context.run_number, context.link, "load_pass_3", "mismatch", &reading.wrong).await?;
     tx.commit().await?;
     let wrong = reading.wrong_count + missing;
@@ -51,6 +64,7 @@ pub async fn run(context: &Context) -> Result<Outcome, StageError> {
         object: context.name().to_string(),
         references_verified: u64::try_from(reading.verified).unwrap_or(0),
         references_wrong: u64::try_from(wrong).unwrap_or(0),
+        round: context.work.lease.round,
         ..VerifyTotals::default()
     };
     context

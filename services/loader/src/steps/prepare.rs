@@ -27,6 +27,8 @@ pub struct Prepared {
     pub update: Option<Job>,
     /// In the target already and equal.
     pub same: Vec<String>,
+    /// A later run has seen them: what this one read is out of date.
+    pub overtaken: Vec<String>,
     /// A required parent is missing.
     pub parked: Refused,
     /// References for pass 2.
@@ -62,8 +64,13 @@ pub async fn prepare(context: &Context, references: &mut References, group: &[&O
                 continue;
             }
             let known = known.get(key);
-            // A later generation brings most records again; their references are in the books already.
-            let counted = opened.name.generation > 0 && known.is_some_and(|k| k.seen);
+            if known.is_some_and(|k| k.overtaken) {
+                prepared.overtaken.push(key.to_owned());
+                continue;
+            }
+            // A later generation brings most records again, and a retry brings refused ones; their references are in the books
+            // already.
+            let counted = known.is_some_and(|k| k.again || (opened.name.generation > 0 && k.seen));
             match known.and_then(|k| k.refusal.as_deref()) {
                 Some("refused") => {
                     rows.count(context, references, row, &mut prepared.references);
@@ -74,13 +81,13 @@ pub async fn prepare(context: &Context, references: &mut References, group: &[&O
             }
             let target = known.and_then(|k| k.target_key.as_deref());
             let same = known.is_some_and(|k| rows.stands(context, references, row, k));
-            if !same && let Some(field) = rows.missing_parent(context, references, row) {
+            if !same && let Some((field, parent)) = rows.missing_parent(context, references, row) {
                 let refusal = Refusal {
                     code: ErrorCode::Reference,
                     native: String::new(),
                     fields: vec![field.target.to_string()],
                 };
-                prepared.parked.push(key.to_owned(), &refusal);
+                prepared.parked.push_waiting(key.to_owned(), &refusal, parent.to_owned());
                 continue;
             }
             if !counted {
@@ -174,13 +181,14 @@ impl<'a> Rows<'a> {
             && known.refs.as_deref() == Some(resolved().as_slice())
     }
 
-    /// The first required reference that cannot be resolved.
-    fn missing_parent(&self, context: &Context, references: &References, row: usize) -> Option<&'a FieldPlan> {
-        let missing = |(field, column): &&(&'a FieldPlan, &StringArray)| {
+    /// The first required reference that cannot be resolved, and the key of the parent that it needs.
+    fn missing_parent(&self, context: &Context, references: &References, row: usize) -> Option<(&'a FieldPlan, &'a str)> {
+        self.direct.iter().find_map(|(field, column)| {
+            let column = *column;
             let required = matches!(&field.role, FieldRole::Reference(r) if r.required);
-            required && column.is_valid(row) && references.get(context, column.value(row)).is_none()
-        };
-        self.direct.iter().find(missing).map(|(field, _)| *field)
+            let missing = required && column.is_valid(row) && references.get(context, column.value(row)).is_none();
+            missing.then(|| (*field, column.value(row)))
+        })
     }
 
     fn count(&self, context: &Context, references: &References, row: usize, count: &mut ObjectCount) {

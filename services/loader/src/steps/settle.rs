@@ -35,6 +35,7 @@ pub async fn run(platform: &Platform, plans: &Plans, recent: &Arc<RecentKeys>, w
             lease: Lease {
                 task,
                 epoch: work.lease.epoch,
+                round: work.lease.round,
             },
             ..work.clone()
         };

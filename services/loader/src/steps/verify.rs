@@ -51,6 +51,7 @@ pub async fn run(context: &Context) -> Result<Outcome, StageError> {
         totals.read == totals.inserted + totals.updated + totals.unchanged + totals.filtered + totals.refused + totals.parked + totals.dead;
     let mut tx = context.platform.db.begin().await?;
     context.work.lease.guard(&mut tx).await?;
+    store::outcomes::mismatches_forget(&mut tx, context.run_number, context.link, "verify").await?;
     store::outcomes::refused(&mut tx, context.run_number, context.link, "verify", "mismatch", &found.wrong).await?;
     tx.commit().await?;
     let fact = VerifyTotals {
@@ -59,6 +60,7 @@ pub async fn run(context: &Context) -> Result<Outcome, StageError> {
         values_different: found.different,
         leaks: found.leaks,
         target_count,
+        round: context.work.lease.round,
         ..VerifyTotals::default()
     };
     context

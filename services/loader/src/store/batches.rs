@@ -17,7 +17,7 @@ pub struct ClaimRow {
 pub async fn claim_attempt(db: impl PgExecutor<'_>, name: &BatchName) -> Result<ClaimRow, sqlx::Error> {
     let row = sqlx::query(
         "insert into claim (run, object, partition, generation, seq, part, parts, attempts) values ($1, $2, $3, $4, $5, $6, $7, 1)
-         on conflict (run, object, partition, generation, seq, part) do update set attempts = claim.attempts + 1
+         on conflict (run, object, partition, generation, seq, part) do update set attempts = claim.attempts + 1, parts = excluded.parts
          returning state = 'done', attempts, entries",
     )
     .bind(name.run.as_str())
@@ -34,6 +34,41 @@ pub async fn claim_attempt(db: impl PgExecutor<'_>, name: &BatchName) -> Result<
         attempts: row.get(1),
         entries: row.get(2),
     })
+}
+
+/// Expects a batch anew in a round of its run, for its letter is replayed: until it has come, the reading is not complete.
+/// Whole: a raw batch, of which as many clean parts may come as the masker makes; otherwise that very part. Once, however
+/// often it is asked for.
+pub async fn claim_reopen(tx: &mut PgConnection, name: &BatchName, round: u32, whole: bool) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "delete from claim where run = $1 and object = $2 and partition = $3 and generation = $4 and seq = $5
+           and ($8 or part = $6) and round < $7",
+    )
+    .bind(name.run.as_str())
+    .bind(name.object.as_str())
+    .bind(number(name.partition))
+    .bind(number(name.generation))
+    .bind(number(name.seq))
+    .bind(i32::from(name.part))
+    .bind(number(round))
+    .bind(whole)
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query(
+        "insert into claim (run, object, partition, generation, seq, part, parts, round) values ($1, $2, $3, $4, $5, $6, $7, $8)
+         on conflict do nothing",
+    )
+    .bind(name.run.as_str())
+    .bind(name.object.as_str())
+    .bind(number(name.partition))
+    .bind(number(name.generation))
+    .bind(number(name.seq))
+    .bind(i32::from(name.part))
+    .bind(i32::from(name.parts))
+    .bind(number(round))
+    .execute(tx)
+    .await?;
+    Ok(())
 }
 
 /// Points a batch to the journal entries that hold its rows.

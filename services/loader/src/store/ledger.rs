@@ -17,8 +17,12 @@ pub struct Known {
     pub refs: Option<Vec<u8>>,
     /// This run has written it or found it unchanged.
     pub seen: bool,
+    /// A later run has: what this run read is out of date.
+    pub overtaken: bool,
     /// `refused` or `parked`, when this run has come to that.
     pub refusal: Option<String>,
+    /// It was refused in an earlier round and is loaded again: its references are in the books.
+    pub again: bool,
 }
 
 /// Looks up keys of one link, as one sync sees them.
@@ -30,12 +34,13 @@ pub async fn known(
     keys: &[String],
 ) -> Result<HashMap<String, Known>, sqlx::Error> {
     let rows = sqlx::query(
-        "select k.key, l.target_key, c.hash, c.deferred_hash, c.refs, coalesce(c.seen = $3, false), r.kind
+        "select k.key, l.target_key, c.hash, c.deferred_hash, c.refs, coalesce(c.seen = $3, false), coalesce(c.seen > $3, false),
+           case when r.state = 'open' then r.kind end, coalesce(r.state <> 'open' and r.kind = 'refused', false)
          from unnest($4::text[]) as k(key)
          left join lateral (select source_key, target_key from ledger where link = $1 and source_key = k.key offset 0) l on true
          left join lateral (select hash, deferred_hash, refs, seen from content
            where link = $1 and sync = $2 and source_key = k.key and l.target_key is not null offset 0) c on true
-         left join lateral (select kind from refusal
+         left join lateral (select kind, state from refusal
            where run_number = $3 and link = $1 and source_key = k.key and step = 'load_pass_1' offset 0) r on true
          where l.source_key is not null or r.kind is not null",
     )
@@ -51,7 +56,9 @@ pub async fn known(
         deferred_hash: r.get(3),
         refs: r.get(4),
         seen: r.get(5),
-        refusal: r.get(6),
+        overtaken: r.get(6),
+        refusal: r.get(7),
+        again: r.get(8),
     };
     Ok(rows.iter().map(|r| (r.get(0), known(r))).collect())
 }
@@ -365,7 +372,7 @@ pub async fn seen_count(db: impl PgExecutor<'_>, link: i64, sync: &str, run_numb
         .await
 }
 
-/// Keys of this sync that the run did not see, with their target keys.
+/// Keys of this sync that neither the run nor a later one saw, with their target keys.
 pub async fn orphans(
     db: impl PgExecutor<'_>,
     link: i64,
@@ -376,7 +383,7 @@ pub async fn orphans(
     let rows = sqlx::query(
         "select c.source_key, l.target_key from content c
          cross join lateral (select target_key from ledger where link = $1 and source_key = c.source_key offset 0) l
-         where l.target_key is not null and c.link = $1 and c.sync = $2 and c.seen <> $3
+         where l.target_key is not null and c.link = $1 and c.sync = $2 and c.seen < $3
            and not exists (select 1 from refusal r where r.run_number = $3 and r.link = $1 and r.source_key = c.source_key)
          order by c.source_key limit $4",
     )

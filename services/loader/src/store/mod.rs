@@ -3,6 +3,7 @@
 pub mod batches;
 pub mod counts;
 pub mod journal;
+pub mod kept;
 pub mod ledger;
 pub mod outcomes;
 

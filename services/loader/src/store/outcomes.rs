@@ -15,14 +15,22 @@ pub struct Refused {
     pub codes: Vec<String>,
     pub natives: Vec<String>,
     pub fields: Vec<String>,
+    /// The key of the parent that is missing; empty where none is.
+    pub missing: Vec<String>,
 }
 
 impl Refused {
     pub fn push(&mut self, key: String, refusal: &Refusal) {
+        self.push_waiting(key, refusal, String::new());
+    }
+
+    /// A record that waits for a parent.
+    pub fn push_waiting(&mut self, key: String, refusal: &Refusal, missing: String) {
         self.source_keys.push(key);
         self.codes.push(refusal.code.to_string());
         self.natives.push(refusal.native.clone());
         self.fields.push(refusal.fields.join(","));
+        self.missing.push(missing);
     }
 }
 
@@ -37,11 +45,16 @@ impl Refused {
     }
 }
 
+/// Books records as refused, parked or different. One that was chosen to be loaded again stands again, with its new cause.
 pub async fn refused(tx: &mut PgConnection, run_number: i64, link: i64, step: &str, kind: &str, rows: &Refused) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "insert into refusal (run_number, link, source_key, step, kind, code, native, fields)
-         select $1, $2, u.key, $3, $4, u.code, u.native, u.fields
-         from unnest($5::text[], $6::text[], $7::text[], $8::text[]) as u(key, code, native, fields) on conflict do nothing",
+        "insert into refusal (run_number, link, source_key, step, kind, code, native, fields, missing)
+         select $1, $2, u.key, $3, $4, u.code, u.native, u.fields, nullif(u.missing, '')
+         from unnest($5::text[], $6::text[], $7::text[], $8::text[], $9::text[]) as u(key, code, native, fields, missing)
+         on conflict (run_number, link, source_key, step) do update
+           set kind = excluded.kind, code = excluded.code, native = excluded.native, fields = excluded.fields,
+               missing = excluded.missing, state = 'open'
+           where refusal.state <> 'open'",
     )
     .bind(run_number)
     .bind(link)
@@ -51,8 +64,20 @@ pub async fn refused(tx: &mut PgConnection, run_number: i64, link: i64, step: &s
     .bind(&rows.codes)
     .bind(&rows.natives)
     .bind(&rows.fields)
+    .bind(&rows.missing)
     .execute(tx)
     .await?;
+    Ok(())
+}
+
+/// Forgets the differences that a step found before: it looks at everything again.
+pub async fn mismatches_forget(tx: &mut PgConnection, run_number: i64, link: i64, step: &str) -> Result<(), sqlx::Error> {
+    sqlx::query("delete from refusal where run_number = $1 and link = $2 and step = $3 and kind = 'mismatch'")
+        .bind(run_number)
+        .bind(link)
+        .bind(step)
+        .execute(tx)
+        .await?;
     Ok(())
 }
 
@@ -89,23 +114,32 @@ pub async fn refused_keep(
     Ok(())
 }
 
-/// Refusals of an object, grouped, with sample keys.
+/// Refusals of an object that stand, grouped, with sample keys; and how many of each group were written since.
 pub struct Group {
     pub kind: String,
     pub code: String,
     pub native: String,
     pub fields: String,
     pub count: i64,
+    pub resolved: i64,
+    /// Of a parked group: what became of the parents, where a refusal tells.
+    pub parents: Option<String>,
     pub sample: Vec<String>,
 }
 
-pub async fn groups(db: impl PgExecutor<'_>, run_number: i64, link: i64) -> Result<Vec<Group>, sqlx::Error> {
+/// `links`: those of the plan, among which parents are looked for.
+pub async fn groups(db: impl PgExecutor<'_>, run_number: i64, link: i64, links: &[i64]) -> Result<Vec<Group>, sqlx::Error> {
     let rows = sqlx::query(
-        "select kind, code, native, fields, count(*), (array_agg(source_key order by source_key))[1:100]
-         from refusal where run_number = $1 and link = $2 group by kind, code, native, fields order by 1, 2, 3, 4",
+        "select r.kind, r.code, r.native, r.fields, count(*) filter (where r.state <> 'resolved'), count(*) filter (where r.state = 'resolved'),
+           p.kind, coalesce((array_agg(r.source_key order by r.source_key) filter (where r.state <> 'resolved'))[1:100], '{}')
+         from refusal r
+         left join lateral (select kind from refusal where run_number = $1 and link = any($3) and source_key = r.missing
+             and step = 'load_pass_1' and state <> 'resolved' and r.kind = 'parked' limit 1) p on true
+         where r.run_number = $1 and r.link = $2 group by 1, 2, 3, 4, 7 order by 1, 2, 3, 4, 7",
     )
     .bind(run_number)
     .bind(link)
+    .bind(links)
     .fetch_all(db)
     .await?;
     let group = |r: &sqlx::postgres::PgRow| Group {
@@ -114,7 +148,9 @@ pub async fn groups(db: impl PgExecutor<'_>, run_number: i64, link: i64) -> Resu
         native: r.get(2),
         fields: r.get(3),
         count: r.get(4),
-        sample: r.get(5),
+        resolved: r.get(5),
+        parents: r.get(6),
+        sample: r.get(7),
     };
     Ok(rows.iter().map(group).collect())
 }
@@ -123,7 +159,7 @@ pub async fn groups(db: impl PgExecutor<'_>, run_number: i64, link: i64) -> Resu
 pub async fn totals(db: impl PgExecutor<'_>, run_number: i64, link: i64) -> Result<(i64, i64), sqlx::Error> {
     let row = sqlx::query(
         "select count(*) filter (where kind = 'refused'), count(*) filter (where kind = 'parked') from refusal
-         where run_number = $1 and link = $2 and step = 'load_pass_1'",
+         where run_number = $1 and link = $2 and step = 'load_pass_1' and state <> 'resolved'",
     )
     .bind(run_number)
     .bind(link)
@@ -134,7 +170,7 @@ pub async fn totals(db: impl PgExecutor<'_>, run_number: i64, link: i64) -> Resu
 
 /// Whether anything was refused, parked or different.
 pub async fn any(db: impl PgExecutor<'_>, run_number: i64, link: i64) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar("select exists (select 1 from refusal where run_number = $1 and link = $2)")
+    sqlx::query_scalar("select exists (select 1 from refusal where run_number = $1 and link = $2 and state <> 'resolved')")
         .bind(run_number)
         .bind(link)
         .fetch_one(db)
@@ -187,7 +223,7 @@ pub async fn deferred_next(
         "select d.source_key, l.target_key, d.hash, d.targets, c.deferred_refs from deferred d
          left join lateral (select target_key from ledger where link = $2 and source_key = d.source_key offset 0) l on true
          left join lateral (select deferred_refs from content where link = $2 and sync = $4 and source_key = d.source_key offset 0) c on true
-         where d.run_number = $1 and d.link = $2 order by d.source_key limit $3",
+         where d.run_number = $1 and d.link = $2 and not d.refused order by d.source_key limit $3",
     )
     .bind(run_number)
     .bind(link)
@@ -207,6 +243,17 @@ pub async fn deferred_next(
 
 pub async fn deferred_drop(tx: &mut PgConnection, run_number: i64, link: i64, keys: &[String]) -> Result<(), sqlx::Error> {
     sqlx::query("delete from deferred where run_number = $1 and link = $2 and source_key = any($3)")
+        .bind(run_number)
+        .bind(link)
+        .bind(keys)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+/// Keeps rows that pass 2 was refused, for a retry.
+pub async fn deferred_refuse(tx: &mut PgConnection, run_number: i64, link: i64, keys: &[String]) -> Result<(), sqlx::Error> {
+    sqlx::query("update deferred set refused = true where run_number = $1 and link = $2 and source_key = any($3)")
         .bind(run_number)
         .bind(link)
         .bind(keys)

@@ -8,23 +8,32 @@ mod target;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arrow_array::{ArrayRef, RecordBatch, StringArray};
 use async_nats::HeaderMap;
+use async_nats::jetstream::consumer::pull;
+use futures::StreamExt as _;
+use prost::Message as _;
 use sqlx::Row;
 use syncline_batch::{SealingKey, seal_data, seal_end};
 use syncline_bus::subjects::header;
 use syncline_bus::{Audience, subjects};
 use syncline_domain::plan::{ObjectPlan, Plan};
 use syncline_domain::{BatchName, ObjectName, RunId, TenantId};
+use syncline_loader::refusals::Refusals;
 use syncline_loader::{Loading, MIGRATIONS};
-use syncline_runtime::lease::{Lease, Take, TaskId};
+use syncline_runtime::lease::{LEASE_RENEWAL, Lease, Take, TaskId};
 use syncline_runtime::worker::{Stage, Work};
 use syncline_runtime::{Config, Outcome, Platform, StageError};
 use syncline_salesforce_simulator::{Flavour, Org, OrgConfig, RunningOrg};
 use syncline_testkit::{TestDatabase, eventually, prefix, servers};
+use syncline_wire::event::RunEvent;
+use syncline_wire::event::run_event::Fact;
+use syncline_wire::monitor::Letter;
+use syncline_wire::stage::ChooseRefusalsRequest;
+use syncline_wire::stage::refusal_service_server::RefusalService as _;
 use tokio_util::sync::CancellationToken;
 
 pub use objects::*;
@@ -41,6 +50,8 @@ pub struct Bench {
     peers: peers::Peers,
     stage: Arc<Loading>,
     sequence: AtomicU64,
+    /// How often the run was reopened.
+    round: AtomicU32,
     keys: PathBuf,
     // Dropped last: the platform's connections go with it.
     _database: TestDatabase,
@@ -81,6 +92,7 @@ impl Bench {
             ("SYNCLINE_TENANT", prefix()),
             ("SYNCLINE_CONNECTOR_URL", url.clone()),
             ("SYNCLINE_ANALYZER_URL", url.clone()),
+            ("SYNCLINE_MONITOR_URL", url.clone()),
             ("SYNCLINE_COORDINATOR_URL", url),
         ];
         let config = Config::from_lookup("loader", &|name| table.iter().find(|(n, _)| *n == name).map(|(_, v)| v.clone())).unwrap();
@@ -96,6 +108,7 @@ impl Bench {
             peers,
             stage,
             sequence: AtomicU64::new(0),
+            round: AtomicU32::new(0),
             keys,
             _database: database,
         }
@@ -104,12 +117,50 @@ impl Bench {
     /// The same sync once more. The plan may be changed before.
     pub fn next_run(&mut self) {
         self.plan.run = new_run();
+        self.round.store(0, Ordering::Relaxed);
         self.peers.pin(&self.plan);
+    }
+
+    /// The run is reopened, as the coordinator does it: refused records of this object (of all, when empty) and with this
+    /// code are chosen, and every step can be done once more. Answers how many were chosen.
+    pub async fn retry(&self, object: &str, code: &str) -> u64 {
+        let request = ChooseRefusalsRequest {
+            run: self.run().to_string(),
+            object: object.to_owned(),
+            code: code.to_owned(),
+        };
+        let chosen = Refusals::new(self.platform.db.clone())
+            .choose_refusals(tonic::Request::new(request))
+            .await;
+        self.round.fetch_add(1, Ordering::Relaxed);
+        chosen.unwrap().into_inner().groups.iter().map(|g| g.chosen).sum()
+    }
+
+    /// The run is reopened for a letter that this stage had given up.
+    pub fn replay(&self, stage: &'static str, name: &BatchName, records: u64, sealed: Vec<u8>) {
+        self.round.fetch_add(1, Ordering::Relaxed);
+        let mut letters = self.peers.letters.lock().unwrap();
+        let letter = Letter {
+            id: letters.len() as u64 + 1,
+            batch: name.to_string(),
+            records,
+            payload: sealed,
+        };
+        letters.push((stage, letter));
     }
 
     /// Another process of the same service: nothing in memory is shared.
     pub fn replace_process(&mut self) {
         self.stage = Arc::new(Loading::new(&self.platform).unwrap());
+    }
+
+    /// The plan as it stands is that of its run.
+    pub fn pin(&self) {
+        self.peers.pin(&self.plan);
+    }
+
+    pub fn stage(&self) -> Arc<Loading> {
+        Arc::clone(&self.stage)
     }
 
     pub fn tenant(&self) -> &TenantId {
@@ -132,7 +183,8 @@ impl Bench {
     pub async fn lease(&self, object: &str, step: &str) -> Work {
         let task = self.task(object, step);
         let lease = eventually(DEADLINE, || async {
-            match Lease::take(&self.platform.db, task.clone(), "bench").await.unwrap() {
+            let round = self.round.load(Ordering::Relaxed);
+            match Lease::take_in_round(&self.platform.db, task.clone(), round, "bench").await.unwrap() {
                 Take::Taken(lease) => Ok(lease),
                 other => Err(format!("{other:?}")),
             }
@@ -165,7 +217,15 @@ impl Bench {
     /// One step under a lease, concluded as the worker concludes it.
     pub async fn step(&self, object: &str, step: &str) -> Result<Outcome, StageError> {
         let work = self.lease(object, step).await;
+        let (lease, db) = (work.lease.clone(), self.platform.db.clone());
+        let keeper = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(LEASE_RENEWAL).await;
+                lease.renew(&db).await.ok();
+            }
+        });
         let result = self.stage.work(&work).await;
+        keeper.abort();
         self.conclude(&work, &result).await;
         result
     }
@@ -321,7 +381,7 @@ impl Bench {
         let refusals = sqlx::query(
             "select count(*) filter (where kind = 'refused'), count(*) filter (where kind = 'parked') from refusal r
              join run_number n on n.number = r.run_number join link l on l.id = r.link
-             where n.run = $1 and l.source_object = $2 and step = 'load_pass_1'",
+             where n.run = $1 and l.source_object = $2 and step = 'load_pass_1' and state <> 'resolved'",
         )
         .bind(self.run().as_str())
         .bind(object)
@@ -340,6 +400,30 @@ impl Bench {
             nulled: at(6),
             jobs: at(7),
         }
+    }
+
+    /// What was told of the run, in order, once the outbox is relayed.
+    pub async fn facts(&self) -> Vec<Fact> {
+        eventually(DEADLINE, || async {
+            match self.number("select count(*) from outbox").await {
+                0 => Ok(()),
+                left => Err(format!("{left} messages are not relayed")),
+            }
+        })
+        .await;
+        let server = async_nats::jetstream::new(servers().nats().await);
+        let stream = server.get_stream("EVENTS").await.unwrap();
+        let config = pull::Config {
+            filter_subject: format!("event.{}.{}.>", self.tenant(), self.run()),
+            inactive_threshold: Duration::from_secs(5),
+            ..pull::Config::default()
+        };
+        let consumer = stream.create_consumer(config).await.unwrap();
+        let messages = consumer.fetch().max_messages(10_000).messages().await.unwrap();
+        messages
+            .map(|message| RunEvent::decode(message.unwrap().payload.as_ref()).unwrap().fact.unwrap())
+            .collect()
+            .await
     }
 
     /// A number out of the loader's schema.

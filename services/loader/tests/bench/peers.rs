@@ -15,6 +15,8 @@ use syncline_wire::access::{
 };
 use syncline_wire::analysis::plan_service_server::{PlanService, PlanServiceServer};
 use syncline_wire::analysis::{GetPlanRequest, GetPlanResponse};
+use syncline_wire::monitor::letter_service_server::{LetterService, LetterServiceServer};
+use syncline_wire::monitor::{CountLettersRequest, CountLettersResponse, FetchLettersRequest, FetchLettersResponse, Letter};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
@@ -28,6 +30,8 @@ pub struct Peers {
     clean: SealingKey,
     kek: SealingKey,
     plans: Arc<Mutex<HashMap<String, Vec<u8>>>>,
+    /// Letters that the monitor hands out, each with the stage whose it is.
+    pub letters: Arc<Mutex<Vec<(&'static str, Letter)>>>,
 }
 
 impl Peers {
@@ -40,10 +44,12 @@ impl Peers {
             clean,
             kek,
             plans: Arc::default(),
+            letters: Arc::default(),
         };
         let server = Server::builder()
             .add_service(AccessServiceServer::new(peers.clone()))
             .add_service(PlanServiceServer::new(peers.clone()))
+            .add_service(LetterServiceServer::new(peers.clone()))
             .serve_with_incoming(TcpListenerStream::new(listener));
         tokio::spawn(server);
         peers
@@ -107,5 +113,26 @@ impl PlanService for Peers {
             .ok_or_else(|| Status::not_found("no such plan"))?;
         let hash = blake3::hash(&json).to_hex().to_string();
         Ok(Response::new(GetPlanResponse { plan_json: json, hash }))
+    }
+}
+
+#[tonic::async_trait]
+impl LetterService for Peers {
+    async fn fetch_letters(&self, request: Request<FetchLettersRequest>) -> Result<Response<FetchLettersResponse>, Status> {
+        let request = request.into_inner();
+        let letters = self.letters.lock().unwrap();
+        let is_of = |batch: &str| batch.split('/').nth(1) == Some(request.object.as_str());
+        let wanted = letters
+            .iter()
+            .filter(|(stage, l)| *stage == request.stage && is_of(&l.batch) && l.id > request.after);
+        let mut letters: Vec<Letter> = wanted.map(|(_, letter)| letter.clone()).collect();
+        if request.without_payload {
+            letters.iter_mut().for_each(|l| l.payload.clear());
+        }
+        Ok(Response::new(FetchLettersResponse { letters, more: false }))
+    }
+
+    async fn count_letters(&self, _: Request<CountLettersRequest>) -> Result<Response<CountLettersResponse>, Status> {
+        Err(Status::unimplemented("the loader counts none"))
     }
 }

@@ -13,7 +13,20 @@ pub struct NewDeadLetter<'a> {
     pub code: &'a str,
     pub cause: &'a str,
     pub attempts: u32,
+    /// How many source records the batch stands for; 0 when it is not known.
+    pub records: u64,
+    /// The round of the run in which it was given up.
+    pub round: u32,
     pub payload: &'a [u8],
+}
+
+/// Which letters; empty texts are any.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wanted<'a> {
+    pub object: &'a str,
+    pub stage: &'a str,
+    pub code: &'a str,
+    pub state: &'a str,
 }
 
 #[derive(FromRow)]
@@ -27,13 +40,26 @@ pub struct DeadRow {
     pub cause: String,
     pub attempts: i32,
     pub at: DateTime<Utc>,
+    pub records: i64,
+    pub state: String,
+    pub last_at: Option<DateTime<Utc>>,
+    pub replays: i32,
+    pub decided_by: String,
+    pub decided_at: Option<DateTime<Utc>>,
+    pub reason: String,
 }
 
-/// Delivered twice is stored once.
+const COLUMNS: &str =
+    "id, run, stage, object, batch, code, cause, attempts, at, records, state, last_at, replays, decided_by, decided_at, reason";
+
+/// Delivered twice is stored once. A letter that was replayed and given up again in that round is kept again.
 pub async fn dead_letter_store(db: impl PgExecutor<'_>, key: Key<'_>, letter: &NewDeadLetter<'_>) -> Result<bool> {
     let done = sqlx::query(
-        "insert into dead_letter (tenant, run, stage, object, batch, code, cause, attempts, payload, digest)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, sha256($9)) on conflict (tenant, run, stage, batch, digest) do nothing",
+        "insert into dead_letter (tenant, run, stage, object, batch, code, cause, attempts, payload, digest, records, round)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, sha256($9), $10, $11)
+         on conflict (tenant, run, stage, batch, digest) do update set state = 'kept', code = excluded.code, cause = excluded.cause,
+            attempts = dead_letter.attempts + excluded.attempts, last_at = clock_timestamp(), round = excluded.round
+         where dead_letter.round < excluded.round",
     )
     .bind(key.tenant)
     .bind(key.run)
@@ -44,33 +70,60 @@ pub async fn dead_letter_store(db: impl PgExecutor<'_>, key: Key<'_>, letter: &N
     .bind(letter.cause)
     .bind(i32::try_from(letter.attempts).unwrap_or(i32::MAX))
     .bind(letter.payload)
+    .bind(stored(letter.records))
+    .bind(i32::try_from(letter.round).unwrap_or(i32::MAX))
     .execute(db)
     .await?;
     Ok(done.rows_affected() == 1)
 }
 
-/// How many there are; of all runs when `run` is empty.
-pub async fn dead_letter_total(db: impl PgExecutor<'_>, key: Key<'_>) -> Result<u64> {
-    let total: i64 = sqlx::query_scalar("select count(*) from dead_letter where tenant = $1 and ($2 = '' or run = $2)")
+/// How many of these there are; of all runs when `run` is empty.
+pub async fn dead_letter_total(db: impl PgExecutor<'_>, key: Key<'_>, wanted: &Wanted<'_>) -> Result<u64> {
+    let total: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(format!("select count(*) from dead_letter where {WANTED}")))
         .bind(key.tenant)
         .bind(key.run)
+        .bind(wanted.object)
+        .bind(wanted.stage)
+        .bind(wanted.code)
+        .bind(wanted.state)
         .fetch_one(db)
         .await?;
     Ok(super::counted(total))
 }
 
+const WANTED: &str = "tenant = $1 and ($2 = '' or run = $2) and ($3 = '' or object = $3) and ($4 = '' or stage = $4)
+    and ($5 = '' or code = $5) and ($6 = '' or state = $6)";
+
 /// Newest first, those before id `before`; of all runs when `run` is empty.
-pub async fn dead_letter_list(db: impl PgExecutor<'_>, key: Key<'_>, before: u64, rows_max: i64) -> Result<Vec<DeadRow>> {
-    sqlx::query_as(
-        "select id, run, stage, object, batch, code, cause, attempts, at from dead_letter
-         where tenant = $1 and ($2 = '' or run = $2) and id < $3 order by id desc limit $4",
-    )
-    .bind(key.tenant)
-    .bind(key.run)
-    .bind(stored(before))
-    .bind(rows_max)
-    .fetch_all(db)
-    .await
+pub async fn dead_letter_list(
+    db: impl PgExecutor<'_>,
+    key: Key<'_>,
+    wanted: &Wanted<'_>,
+    before: u64,
+    rows_max: i64,
+) -> Result<Vec<DeadRow>> {
+    let sql = format!("select {COLUMNS} from dead_letter where {WANTED} and id < $7 order by id desc limit $8");
+    sqlx::query_as(sqlx::AssertSqlSafe(sql))
+        .bind(key.tenant)
+        .bind(key.run)
+        .bind(wanted.object)
+        .bind(wanted.stage)
+        .bind(wanted.code)
+        .bind(wanted.state)
+        .bind(stored(before))
+        .bind(rows_max)
+        .fetch_all(db)
+        .await
+}
+
+/// One letter.
+pub async fn dead_letter_get(db: impl PgExecutor<'_>, tenant: &str, id: u64) -> Result<Option<DeadRow>> {
+    let sql = format!("select {COLUMNS} from dead_letter where tenant = $1 and id = $2");
+    sqlx::query_as(sqlx::AssertSqlSafe(sql))
+        .bind(tenant)
+        .bind(stored(id))
+        .fetch_optional(db)
+        .await
 }
 
 /// Forgets dead letters older than `keep_days`. At most `rows_max` at once.

@@ -34,7 +34,7 @@ pub async fn run_touch(db: &mut PgConnection, key: Key<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The status of the highest version stands. The run began with the earliest status there is, whichever came first.
+/// The status of the highest version stands; a run that was reopened has its books open again. The run began with the earliest status there is, whichever came first.
 pub async fn status_put(
     db: &mut PgConnection,
     key: Key<'_>,
@@ -56,6 +56,7 @@ pub async fn status_put(
             failure_code = case when $6 > status_version then $9 else failure_code end,
             failure_message = case when $6 > status_version then $10 else failure_message end,
             status = case when $6 > status_version then $7 else status end,
+            closed = closed and not ($6 > status_version and not $8),
             trace = case when $6 > status_version then $11 else trace end,
             status_version = greatest(status_version, $6)
          where tenant = $1 and run = $2",

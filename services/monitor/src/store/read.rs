@@ -59,6 +59,7 @@ pub struct LoadRow {
     pub references_nulled: i64,
     pub jobs: i64,
     pub api_calls: i64,
+    pub round: i64,
     pub at: DateTime<Utc>,
 }
 
@@ -70,6 +71,9 @@ pub struct RefusedRow {
     pub fields: String,
     pub kind: String,
     pub count: i64,
+    pub round: i64,
+    pub resolved: i64,
+    pub reason: String,
     pub sample_ids: Vec<String>,
 }
 
@@ -168,12 +172,12 @@ async fn books_of(db: &mut PgConnection, key: Key<'_>) -> Result<Option<Books>> 
         ),
         loads: rows!(
             "select object, read, inserted, updated, unchanged, filtered, refused, parked, dead, deleted,
-                references_resolved, references_deferred, references_nulled, jobs, api_calls, at
+                references_resolved, references_deferred, references_nulled, jobs, api_calls, round, at
              from load_totals where tenant = $1 and run = $2 order by object"
         ),
         refused: rows!(
-            "select object, code, native, fields, kind, count, sample_ids
-             from refused where tenant = $1 and run = $2 and count > 0 order by count desc, object, code, native, fields, kind"
+            "select object, code, native, fields, kind, count, round, resolved, reason, sample_ids
+             from refused where tenant = $1 and run = $2 and count + resolved > 0 order by count desc, object, code, native, fields, kind"
         ),
         masks: rows!(
             "select object, field, strategy, masked, nulls, unchanged

@@ -38,18 +38,19 @@ pub async fn stage_put(db: &mut PgConnection, key: Key<'_>, at: DateTime<Utc>, f
 }
 
 /// The balance is replaced as a whole, or it would mix two moments: a parked record may be written later, so `parked`
-/// falls while what is settled grows. The one with more settled records wins, then with more read, then the later one.
-/// Everything outside the balance only grows.
+/// falls while what is settled grows. The one of the later round wins, for there what was refused or given up may be undone;
+/// then the one with more settled records, then with more read, then the later one. Everything outside the balance only
+/// grows.
 pub async fn load_put(db: &mut PgConnection, key: Key<'_>, at: DateTime<Utc>, fact: &LoadTotals) -> Result<()> {
     sqlx::query(
         "with better as (
             select coalesce((
-                select ($6::bigint + $7::bigint + $8::bigint + $9::bigint + $10::bigint + $12::bigint, $5::bigint, $4::timestamptz, $11::bigint, $6::bigint, $7::bigint)
-                     > (inserted + updated + unchanged + filtered + refused + dead, read, at, parked, inserted, updated)
+                select ($19::bigint, $6::bigint + $7::bigint + $8::bigint + $9::bigint + $10::bigint + $12::bigint, $5::bigint, $4::timestamptz, $11::bigint, $6::bigint, $7::bigint)
+                     > (round, inserted + updated + unchanged + filtered + refused + dead, read, at, parked, inserted, updated)
                 from load_totals where tenant = $1 and run = $2 and object = $3), true) as yes)
          insert into load_totals (tenant, run, object, at, read, inserted, updated, unchanged, filtered, refused, parked, dead,
-            deleted, references_resolved, references_deferred, references_nulled, jobs, api_calls)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
+            deleted, references_resolved, references_deferred, references_nulled, jobs, api_calls, round)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
          on conflict (tenant, run, object) do update set
             read = case when (select yes from better) then excluded.read else load_totals.read end,
             inserted = case when (select yes from better) then excluded.inserted else load_totals.inserted end,
@@ -60,6 +61,7 @@ pub async fn load_put(db: &mut PgConnection, key: Key<'_>, at: DateTime<Utc>, fa
             parked = case when (select yes from better) then excluded.parked else load_totals.parked end,
             dead = case when (select yes from better) then excluded.dead else load_totals.dead end,
             at = case when (select yes from better) then excluded.at else load_totals.at end,
+            round = greatest(load_totals.round, excluded.round),
             deleted = greatest(load_totals.deleted, excluded.deleted),
             references_resolved = greatest(load_totals.references_resolved, excluded.references_resolved),
             references_deferred = greatest(load_totals.references_deferred, excluded.references_deferred),
@@ -85,20 +87,24 @@ pub async fn load_put(db: &mut PgConnection, key: Key<'_>, at: DateTime<Utc>, fa
     .bind(stored(fact.references_nulled))
     .bind(stored(fact.jobs))
     .bind(stored(fact.api_calls))
+    .bind(i64::from(fact.round))
     .execute(db)
     .await?;
     Ok(())
 }
 
-/// The group with the larger count, and the ids that came with it.
+/// The group of the later round, else the one with more records that ever were in it, else the one with more of them written
+/// since; and the ids that came with it.
 pub async fn refused_put(db: &mut PgConnection, key: Key<'_>, at: DateTime<Utc>, fact: &RefusedRecords) -> Result<()> {
     let samples: Vec<&str> = fact.sample_ids.iter().take(SAMPLE_IDS_MAX).map(String::as_str).collect();
     sqlx::query(
-        "insert into refused (tenant, run, object, code, native, fields, kind, count, sample_ids, at)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+        "insert into refused (tenant, run, object, code, native, fields, kind, count, sample_ids, at, round, resolved, reason)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
          on conflict (tenant, run, object, code, native, fields, kind) do update set
-            count = excluded.count, sample_ids = excluded.sample_ids, at = excluded.at
-         where (excluded.count, excluded.at, excluded.sample_ids) > (refused.count, refused.at, refused.sample_ids)",
+            count = excluded.count, sample_ids = excluded.sample_ids, at = excluded.at, round = excluded.round,
+            resolved = excluded.resolved, reason = excluded.reason
+         where (excluded.round, excluded.count + excluded.resolved, excluded.resolved, excluded.at, excluded.sample_ids, excluded.reason)
+             > (refused.round, refused.count + refused.resolved, refused.resolved, refused.at, refused.sample_ids, refused.reason)",
     )
     .bind(key.tenant)
     .bind(key.run)
@@ -110,6 +116,9 @@ pub async fn refused_put(db: &mut PgConnection, key: Key<'_>, at: DateTime<Utc>,
     .bind(stored(fact.count))
     .bind(samples)
     .bind(at)
+    .bind(i64::from(fact.round))
+    .bind(stored(fact.resolved))
+    .bind(&fact.reason)
     .execute(db)
     .await?;
     Ok(())
@@ -139,19 +148,30 @@ pub async fn mask_put(db: &mut PgConnection, key: Key<'_>, fact: &MaskTotals) ->
     Ok(())
 }
 
-/// Every count by itself, so a difference that was found once is never taken back; the target's count is of the latest
-/// look.
+/// Every count by itself, so a difference that was found once in a round is never taken back; a later round looks at
+/// everything again and starts anew. The target's count is of the latest look, calls only grow.
 pub async fn verify_put(db: &mut PgConnection, key: Key<'_>, at: DateTime<Utc>, fact: &VerifyTotals) -> Result<()> {
     sqlx::query(
         "insert into verify_totals (tenant, run, object, references_verified, references_wrong, values_compared, values_different,
-            leaks, target_count, api_calls, at)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+            leaks, target_count, api_calls, at, round)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
          on conflict (tenant, run, object) do update set
-            references_verified = greatest(verify_totals.references_verified, excluded.references_verified),
-            references_wrong = greatest(verify_totals.references_wrong, excluded.references_wrong),
-            values_compared = greatest(verify_totals.values_compared, excluded.values_compared),
-            values_different = greatest(verify_totals.values_different, excluded.values_different),
-            leaks = greatest(verify_totals.leaks, excluded.leaks),
+            references_verified = case when excluded.round > verify_totals.round then excluded.references_verified
+                when excluded.round < verify_totals.round then verify_totals.references_verified
+                else greatest(verify_totals.references_verified, excluded.references_verified) end,
+            references_wrong = case when excluded.round > verify_totals.round then excluded.references_wrong
+                when excluded.round < verify_totals.round then verify_totals.references_wrong
+                else greatest(verify_totals.references_wrong, excluded.references_wrong) end,
+            values_compared = case when excluded.round > verify_totals.round then excluded.values_compared
+                when excluded.round < verify_totals.round then verify_totals.values_compared
+                else greatest(verify_totals.values_compared, excluded.values_compared) end,
+            values_different = case when excluded.round > verify_totals.round then excluded.values_different
+                when excluded.round < verify_totals.round then verify_totals.values_different
+                else greatest(verify_totals.values_different, excluded.values_different) end,
+            leaks = case when excluded.round > verify_totals.round then excluded.leaks
+                when excluded.round < verify_totals.round then verify_totals.leaks
+                else greatest(verify_totals.leaks, excluded.leaks) end,
+            round = greatest(verify_totals.round, excluded.round),
             target_count = case when (excluded.at, excluded.target_count) > (verify_totals.at, verify_totals.target_count)
                 then excluded.target_count else verify_totals.target_count end,
             api_calls = greatest(verify_totals.api_calls, excluded.api_calls),
@@ -168,6 +188,7 @@ pub async fn verify_put(db: &mut PgConnection, key: Key<'_>, at: DateTime<Utc>, 
     .bind(stored(fact.target_count))
     .bind(stored(fact.api_calls))
     .bind(at)
+    .bind(i64::from(fact.round))
     .execute(db)
     .await?;
     Ok(())

@@ -14,6 +14,7 @@ pub mod keys;
 pub mod manual;
 pub mod migrate;
 pub mod report;
+pub mod retry_failed;
 pub mod run;
 pub mod runs;
 pub mod secrets;

@@ -32,6 +32,7 @@ pub async fn run(context: &Context, arguments: Runs) -> Result<Exit, CliError> {
             context.output.result(&view::run::details(&run), &view::run::to_json(&run))?;
             Ok(Exit::Ok)
         }
+        Some(RunsCommand::RetryFailed(arguments)) => super::retry_failed::run(context, arguments).await,
         Some(steering) => {
             let run = steer(context, steering).await?;
             context
@@ -78,6 +79,7 @@ async fn steer(context: &Context, command: RunsCommand) -> Result<Run, CliError>
         RunsCommand::Resume { run: id } => runs.resume_run(ask(ResumeRunRequest { id })).await.map(|a| a.into_inner().run),
         RunsCommand::Approve { run: id } => runs.approve_run(ask(ApproveRunRequest { id })).await.map(|a| a.into_inner().run),
         RunsCommand::Show { run: id } | RunsCommand::Watch { run: id } | RunsCommand::Explain { run: id } => return get(context, id).await,
+        RunsCommand::RetryFailed(arguments) => return get(context, arguments.run).await,
     };
     run.map_err(|s| context.gateway.error(s))?.ok_or_else(|| missing("run"))
 }

@@ -14,7 +14,19 @@ pub fn table(total: u64, letters: &[DeadLetter]) -> String {
         1 => "1 dead letter\n".to_owned(),
         n => format!("{} dead letters\n", grouped(n)),
     };
-    let mut table = Table::new(&[">id", "at (UTC)", "run", "stage", "object", ">attempts", "code", "cause", "batch"]);
+    let mut table = Table::new(&[
+        ">id",
+        "at (UTC)",
+        "run",
+        "stage",
+        "object",
+        "state",
+        ">records",
+        ">attempts",
+        "code",
+        "cause",
+        "batch",
+    ]);
     for l in letters {
         table.row([
             l.id.to_string().as_str(),
@@ -22,6 +34,8 @@ pub fn table(total: u64, letters: &[DeadLetter]) -> String {
             &l.run,
             &l.stage,
             dash(&l.object),
+            dash(&l.state),
+            &l.records.to_string(),
             &l.attempts.to_string(),
             dash(&l.code),
             dash(&l.cause),
@@ -36,17 +50,53 @@ pub fn table(total: u64, letters: &[DeadLetter]) -> String {
     text
 }
 
+/// One letter: what is known of it.
+#[must_use]
+pub fn details(l: &DeadLetter) -> String {
+    let mut text = format!("dead letter {}: {}\n", l.id, dash(&l.state));
+    let mut line = |name: &str, value: &str| text.push_str(&format!("  {name:<12} {value}\n"));
+    line("run", &l.run);
+    line("object", dash(&l.object));
+    line("stage", &l.stage);
+    line("batch", dash(&l.batch));
+    line(
+        "records",
+        &if l.records == 0 {
+            "not known".to_owned()
+        } else {
+            grouped(l.records)
+        },
+    );
+    line("attempts", &l.attempts.to_string());
+    line("cause", &format!("{} {}", dash(&l.code), l.cause));
+    line("first", &format!("{} UTC", moment(l.at.as_ref())));
+    line("last", &format!("{} UTC", moment(l.last_at.as_ref())));
+    line("replays", &l.replays.to_string());
+    if !l.decided_by.is_empty() || l.decided_at.is_some() {
+        line(
+            "decided by",
+            &format!("{} at {} UTC", dash(&l.decided_by), moment(l.decided_at.as_ref())),
+        );
+    }
+    if !l.reason.is_empty() {
+        line("reason", &l.reason);
+    }
+    text
+}
+
+#[must_use]
+pub fn letter_json(l: &DeadLetter) -> Value {
+    json!({
+        "id": l.id, "run": l.run, "stage": l.stage, "object": l.object, "batch": l.batch, "code": l.code,
+        "cause": l.cause, "attempts": l.attempts, "at": moment_json(l.at.as_ref()), "records": l.records,
+        "state": l.state, "last_at": moment_json(l.last_at.as_ref()), "replays": l.replays, "decided_by": l.decided_by,
+        "decided_at": moment_json(l.decided_at.as_ref()), "reason": l.reason,
+    })
+}
+
 #[must_use]
 pub fn to_json(total: u64, letters: &[DeadLetter]) -> Value {
-    let letters: Vec<Value> = letters
-        .iter()
-        .map(|l| {
-            json!({
-                "id": l.id, "run": l.run, "stage": l.stage, "object": l.object, "batch": l.batch, "code": l.code,
-                "cause": l.cause, "attempts": l.attempts, "at": moment_json(l.at.as_ref()),
-            })
-        })
-        .collect();
+    let letters: Vec<Value> = letters.iter().map(letter_json).collect();
     json!({"total": total, "dead_letters": letters})
 }
 
@@ -78,6 +128,20 @@ mod tests {
         assert!(!one.contains("older"), "{one}");
         let some = table(1_200, &[letter(7), letter(6)]);
         assert!(some.starts_with("1,200 dead letters\n") && some.contains("1,198 older"), "{some}");
+    }
+
+    #[test]
+    fn one_letter_shows_who_decided_and_why() {
+        let mut one = letter(7);
+        assert!(details(&one).contains("records      not known") && !details(&one).contains("decided"));
+        one.state = "discarded".into();
+        one.records = 1_200;
+        one.decided_by = "ann".into();
+        one.reason = "test data".into();
+        let text = details(&one);
+        for part in ["dead letter 7: discarded", "1,200", "ann", "test data"] {
+            assert!(text.contains(part), "{text}");
+        }
     }
 
     #[test]

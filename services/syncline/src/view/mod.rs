@@ -7,6 +7,7 @@ pub mod explanation;
 pub mod plan;
 pub mod progress;
 pub mod report;
+pub mod retry;
 pub mod run;
 pub mod token;
 

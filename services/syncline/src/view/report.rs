@@ -220,7 +220,13 @@ fn error(e: &ErrorGroup) -> String {
         }
         text.push('\n');
     }
-    if !e.remedy.is_empty() {
+    if !e.reason.is_empty() {
+        text.push_str(&format!("    {}\n", e.reason));
+    }
+    if e.resolved > 0 {
+        text.push_str(&format!("    {} more were resolved by retry\n", grouped(e.resolved)));
+    }
+    if !e.remedy.is_empty() && e.count > 0 {
         text.push_str(&format!("    remedy: {}\n", e.remedy));
     }
     if !e.sample_ids.is_empty() {
@@ -293,6 +299,7 @@ fn error_json(e: &ErrorGroup) -> Value {
     json!({
         "object": e.object, "kind": e.kind, "code": e.code, "title": e.title, "remedy": e.remedy,
         "native": text_json(&e.native), "fields": text_json(&e.fields), "count": e.count, "sample_ids": e.sample_ids,
+        "resolved": e.resolved, "state": e.state, "reason": text_json(&e.reason),
     })
 }
 
@@ -372,6 +379,7 @@ mod tests {
                 count: 3,
                 sample_ids: vec!["001A0".into(), "001A1".into()],
                 kind: "refused".into(),
+                ..ErrorGroup::default()
             }],
             ..Default::default()
         }

@@ -99,6 +99,56 @@ async fn a_validation_rule_refuses_records_and_parks_their_children() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_ended_with_refused_and_parked_records_is_completed_by_a_retry() {
+    let world = World::start(800).await;
+    let stage = world.source.query("SELECT StageName FROM Opportunity LIMIT 1").await[0]["StageName"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let rule = format!("Opportunity: StageName = '{stage}' => not this stage");
+    world.target.sim("POST", "validation-rules", json!([rule])).await;
+    let run = world.submit(&sync::refresh()).await;
+    let report = world.end(&run.id, "completed_with_errors").await;
+    assert_balanced(&report);
+    let refused = object(&report, "Opportunity").refused;
+    let parked: u64 = report.objects.iter().map(|o| o.parked).sum();
+    assert!(refused > 0 && parked > 0, "{:?}", report.objects);
+    let waits = world.stack.door.explain(&run.id).await.unwrap();
+    assert!(
+        waits.iter().all(|w| w.on == "person"),
+        "loader and monitor have answered: {waits:?}"
+    );
+    assert!(
+        waits
+            .iter()
+            .any(|w| w.remedy.contains("runs retry-failed") && w.object == "Opportunity"),
+        "{waits:?}"
+    );
+
+    world.target.sim("POST", "validation-rules", json!([])).await;
+    let answer = world.stack.door.retry_failed(&run.id, "Opportunity").await.unwrap();
+    assert_eq!((answer.chosen, answer.parked), (refused, parked));
+    let again = world.end(&run.id, "completed").await;
+    assert_balanced(&again);
+    for (before, after) in report.objects.iter().zip(&again.objects) {
+        let written = before.inserted + before.refused + before.parked;
+        assert_eq!((after.inserted, after.refused, after.parked), (written, 0, 0), "{}", after.object);
+        assert_eq!((after.references_wrong, after.values_different), (0, 0), "{}", after.object);
+    }
+    assert!(
+        again.errors.iter().all(|e| e.state == "resolved by retry" && e.count == 0),
+        "{:?}",
+        again.errors
+    );
+    assert!(world.stack.door.explain(&run.id).await.unwrap().is_empty());
+
+    // Optional links to what came late were written as null; the next run writes these, and no record twice.
+    let next = world.run_to(&sync::refresh(), "completed").await;
+    assert_eq!(next.objects.iter().map(|o| o.inserted).sum::<u64>(), 0);
+    world.assert_same().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_that_automation_refuses_are_listed_with_their_codes() {
     let world = World::start(500).await;
     let fault =

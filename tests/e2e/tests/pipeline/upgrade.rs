@@ -22,11 +22,26 @@ const RELEASED: [(&str, i64); 8] = [
     ("monitor", 1),
 ];
 /// What newer migrations have made, taken back.
-const UNDO: [(&str, i64, &str); 5] = [
+const UNDO: [(&str, i64, &str); 8] = [
     ("coordinator", 2, "alter table coordinator.run drop column trace"),
     ("monitor", 2, "alter table monitor.run drop column trace"),
     ("loader", 3, "alter table loader.run_number drop column made_at"),
     ("masker", 2, "alter table masker.field_count drop column generation"),
+    (
+        "loader",
+        4,
+        "alter table loader.refusal drop column state, drop column missing; \
+         alter table loader.deferred drop column refused; alter table loader.claim drop column round",
+    ),
+    ("masker", 3, "alter table masker.batch drop column round"),
+    (
+        "monitor",
+        3,
+        "alter table monitor.dead_letter drop column records, drop column state, drop column last_at, drop column round, \
+         drop column replays, drop column decided_by, drop column decided_at, drop column reason; \
+         alter table monitor.load_totals drop column round; alter table monitor.verify_totals drop column round; \
+         alter table monitor.refused drop column round, drop column resolved, drop column reason",
+    ),
     (
         "extractor",
         2,
@@ -35,7 +50,7 @@ const UNDO: [(&str, i64, &str); 5] = [
     ),
 ];
 /// What states of runs did not hold then.
-const NEW_IN_STATES: [&str; 3] = ["settle_ms", "since_ms", "reason"];
+const NEW_IN_STATES: [&str; 6] = ["settle_ms", "since_ms", "reason", "round", "errors", "errors_by_step"];
 
 fn migrations() -> BTreeMap<&'static str, &'static sqlx::migrate::Migrator> {
     BTreeMap::from([
@@ -73,7 +88,7 @@ async fn downgrade(db: &mut PgConnection) {
         sqlx::raw_sql(sqlx::AssertSqlSafe(forget)).execute(&mut *db).await.unwrap();
     }
     for (schema, _) in RELEASED {
-        let older = format!("alter table {schema}.outbox drop column trace");
+        let older = format!("alter table {schema}.outbox drop column trace; alter table {schema}.task drop column round");
         sqlx::raw_sql(sqlx::AssertSqlSafe(older)).execute(&mut *db).await.unwrap();
     }
     let states: Vec<(String, serde_json::Value)> = sqlx::query_as("select id, state from coordinator.run")
