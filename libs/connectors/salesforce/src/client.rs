@@ -402,7 +402,7 @@ impl Client {
     async fn exchange(&self, request: &Request) -> Result<reqwest::Response, Failure> {
         let token = self.access.token().await.map_err(Failure::last)?;
         let mut response = self.send(request, &token).await?;
-        if response.status() == StatusCode::UNAUTHORIZED {
+        if refuses_token(request, response.status()) {
             let token = self.access.refresh(&token).await.map_err(Failure::last)?;
             response = self.send(request, &token).await?;
             if response.status() == StatusCode::UNAUTHORIZED {
@@ -496,6 +496,12 @@ pub(crate) fn parse<'a, T: Deserialize<'a>>(what: &str, body: &'a [u8]) -> Resul
         );
         ConnectError::new(ErrorCode::BadAnswer, message)
     })
+}
+
+/// The API refuses a token with 401; the endpoints that tell whose it is do with 403 and a text, `Bad_OAuth_Token`.
+fn refuses_token(request: &Request, status: StatusCode) -> bool {
+    let tells_whose = request.path.starts_with("/services/oauth2/");
+    status == StatusCode::UNAUTHORIZED || (tells_whose && status == StatusCode::FORBIDDEN)
 }
 
 fn timed_out(what: &str) -> ConnectError {

@@ -82,6 +82,17 @@ async fn a_reading_survives_expired_tokens_maintenance_and_cut_pages() {
 }
 
 #[tokio::test]
+async fn whose_the_token_is_can_be_asked_with_one_that_was_revoked() {
+    let prod = production();
+    let (first, _) = connect(&prod);
+    let user = first.user().await.unwrap().to_owned();
+    let (source, _) = connect(&prod);
+    source.limits().await.unwrap();
+    prod.state.auth.expire_all(false);
+    assert_eq!(source.user().await, Ok(user.as_str()));
+}
+
+#[tokio::test]
 async fn a_filter_is_applied_and_a_wrong_one_is_the_operator_s() {
     let prod = production();
     let (source, _) = connect(&prod);
