@@ -79,8 +79,12 @@ pub struct DeadLetter {
     pub sequence: u64,
 }
 
-/// Runs a durable consumer until shutdown.
+/// Runs a durable consumer until shutdown. One that somebody deleted is made again: what it had not handed out is still in the
+/// stream, and what it had is recognised when it comes twice.
 pub struct Runner {
+    bus: Bus,
+    stream: &'static str,
+    filter: String,
     puller: Puller,
     ack_wait: Duration,
 }
@@ -176,7 +180,7 @@ impl Bus {
         Fut: Future<Output = Handled> + Send,
     {
         let filter = subjects::stage_tasks(stage);
-        let runner = tokio::select! {
+        let mut runner = tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
             runner = self.durable("TASKS", format!("tasks-{stage}"), &filter) => runner?,
         };
@@ -206,7 +210,17 @@ impl Bus {
         }
     }
 
-    async fn durable(&self, stream: &str, name: String, filter: &str) -> Result<Runner, BusError> {
+    async fn durable(&self, stream: &'static str, name: String, filter: &str) -> Result<Runner, BusError> {
+        Ok(Runner {
+            puller: self.durable_puller(stream, name, filter).await?,
+            bus: self.clone(),
+            stream,
+            filter: filter.to_owned(),
+            ack_wait: self.ack_wait(),
+        })
+    }
+
+    async fn durable_puller(&self, stream: &str, name: String, filter: &str) -> Result<Puller, BusError> {
         let failed = |e: Box<dyn std::error::Error + Send + Sync>| BusError::setup(format!("consumer {name}"), e);
         let config = pull::Config {
             durable_name: Some(name.clone()),
@@ -218,15 +232,12 @@ impl Bus {
         };
         let stream = self.pulling().get_stream(stream).await.map_err(|e| failed(e.into()))?;
         let consumer = stream.get_or_create_consumer(&name, config).await.map_err(|e| failed(e.into()))?;
-        Ok(Runner {
-            puller: self.puller(name, consumer),
-            ack_wait: self.ack_wait(),
-        })
+        Ok(self.puller(name, consumer))
     }
 }
 
 impl Runner {
-    async fn run<F, Fut>(&self, per_pull: usize, shutdown: CancellationToken, handle: F) -> Result<(), BusError>
+    async fn run<F, Fut>(mut self, per_pull: usize, shutdown: CancellationToken, handle: F) -> Result<(), BusError>
     where
         F: Fn(&Message) -> Fut,
         Fut: Future<Output = Handled>,
@@ -249,14 +260,25 @@ impl Runner {
     }
 
     /// Some messages, or none after a while. A server that is away only makes it wait.
-    async fn pull(&self, count: usize) -> Vec<Message> {
+    async fn pull(&mut self, count: usize) -> Vec<Message> {
         match self.puller.pull(count, PULL_WAIT).await {
             Ok(messages) => messages,
             Err(error) => {
                 tracing::warn!(consumer = %self.puller.name(), %error, "pull failed; trying again");
                 tokio::time::sleep(PULL_PAUSE).await;
+                self.find_again().await;
                 Vec::new()
             }
+        }
+    }
+
+    /// Makes the consumer again if it is gone. A server that cannot be asked is asked after the next pull.
+    async fn find_again(&mut self) {
+        let found = self.bus.durable_puller(self.stream, self.puller.name().to_owned(), &self.filter);
+        match tokio::time::timeout(PULL_WAIT, found).await {
+            Ok(Ok(puller)) => self.puller = puller,
+            Ok(Err(error)) => tracing::debug!(%error, "a consumer could not be looked for"),
+            Err(_) => {}
         }
     }
 }

@@ -290,6 +290,41 @@ async fn an_invitation_that_does_not_decode_frees_its_slot_and_a_refused_one_com
 }
 
 #[tokio::test]
+async fn invitations_come_again_when_their_consumer_was_deleted() {
+    let bench = Bench::start().await;
+    let stop = CancellationToken::new();
+    let seen: Seen<Invitation> = Seen::default();
+    let running = {
+        let (bus, stage, stop, seen) = (bench.bus.clone(), bench.stage.clone(), stop.clone(), Arc::clone(&seen));
+        tokio::spawn(async move {
+            bus.run_tasks(&stage, Arc::new(Semaphore::new(1)), stop, |invitation, _slot| {
+                seen.lock().unwrap().push(invitation);
+                std::future::ready(Handled::Done)
+            })
+            .await
+        })
+    };
+    for (count, step) in [(1, "extract"), (2, "verify")] {
+        let invitation = invitation(&bench, step);
+        bench
+            .bus
+            .invite(&bench.stage, &bench.tenant, &bench.run, &invitation)
+            .await
+            .unwrap();
+        eventually(SOON, || async {
+            let seen = seen.lock().unwrap().len();
+            if seen == count { Ok(()) } else { Err(seen) }
+        })
+        .await;
+        forget(&bench, "TASKS", &format!("tasks-{}", bench.stage)).await;
+    }
+    stop.cancel();
+    running.await.unwrap().unwrap();
+    let stream = bench.server.get_stream("TASKS").await.unwrap();
+    let _ = stream.delete_consumer(&format!("tasks-{}", bench.stage)).await;
+}
+
+#[tokio::test]
 async fn a_dead_letter_says_what_it_was_and_why_it_died() {
     // The stream gives every letter to one consumer, which on a shared server is somebody else's.
     let nats = PrivateNats::start();
