@@ -81,9 +81,9 @@ chaos: set-up ## break a running installation for CHAOS_MINUTES (10), each trial
 	cargo build --locked -p syncline-cli -p syncline-salesforce-simulator -p syncline-chaos
 	@$(CARGO_TARGET_DIR)/debug/syncline-chaos run
 
-crash-matrix: ## docs/crash-matrix.md, from what `make chaos` recorded
+crash-matrix: ## docs/crash-matrix.md, from what is recorded in tests/chaos/records.jsonl and by `make chaos`
 	cargo build --locked -p syncline-chaos
-	@$(CARGO_TARGET_DIR)/debug/syncline-chaos matrix .local/chaos/*.jsonl
+	@$(CARGO_TARGET_DIR)/debug/syncline-chaos matrix tests/chaos/records.jsonl $(wildcard .local/chaos/*.jsonl)
 
 ci: ## what a change must pass
 	@bash .ci/run

@@ -72,7 +72,12 @@ fn summary(page: &mut String, records: &[Record]) {
         ("records moved", sum(|record| record.records).to_string()),
         (
             "lost, duplicated, wrong links",
-            format!("{}, {}, {}", sum(|r| r.lost), sum(|r| r.duplicated), sum(|r| r.wrong_links)),
+            format!(
+                "{}, {}, {}",
+                sum(Record::lost_for_good),
+                sum(|r| r.duplicated),
+                sum(|r| r.wrong_links)
+            ),
         ),
         ("from everything running again to the next batch", spread(&resumed)),
         ("from the end of a lost lease to its follower's next batch", spread(&leases)),
@@ -98,7 +103,7 @@ fn row(page: &mut String, (fault, point): (&str, &str), trials: &[&Record]) {
         "| {fault} | {point} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
         trials.len(),
         trials.iter().filter(|record| record.is_bad()).count(),
-        sum(|r| r.lost),
+        sum(Record::lost_for_good),
         sum(|r| r.duplicated),
         sum(|r| r.wrong_links),
         sum(|r| r.republished + r.reloaded),

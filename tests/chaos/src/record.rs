@@ -50,6 +50,8 @@ fn one() -> u32 {
 
 pub const GOOD: &str = "good";
 pub const NOT_REACHED: &str = "not reached";
+/// How the first finding begins when the run did not complete.
+pub const INCOMPLETE: &str = "the run is ";
 
 impl Record {
     pub fn append(&self, file: &Path) -> Result<()> {
@@ -72,6 +74,14 @@ impl Record {
     /// Whether the trial showed what it was to show, well or badly.
     pub fn is_measured(&self) -> bool {
         self.outcome != NOT_REACHED
+    }
+
+    /// Records that a run which says it is complete did not bring. What a run that stopped has not brought is not lost.
+    pub fn lost_for_good(&self) -> u64 {
+        match self.findings.first() {
+            Some(first) if first.starts_with(INCOMPLETE) => 0,
+            _ => self.lost,
+        }
     }
 
     pub fn is_bad(&self) -> bool {

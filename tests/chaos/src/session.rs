@@ -61,8 +61,15 @@ fn chosen(run: &Run, rng: &mut StdRng) -> Vec<Vec<Fault>> {
     } else {
         together(points)
     };
-    trials.extend(alone.into_iter().map(|fault| vec![fault]));
     trials.shuffle(rng);
+    let alone = alone.into_iter().map(|fault| vec![fault]);
+    if run.set == Set::Fixed {
+        // Time may cut off points of the later trials, and none of these.
+        trials.splice(1..1, alone);
+    } else {
+        trials.extend(alone);
+        trials.shuffle(rng);
+    }
     trials
 }
 

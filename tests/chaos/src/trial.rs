@@ -15,7 +15,7 @@ use crate::fault::Fault;
 use crate::gateway::Gateway;
 use crate::installation::{Installation, Programs};
 use crate::org::Org;
-use crate::record::{GOOD, NOT_REACHED, Record};
+use crate::record::{GOOD, INCOMPLETE, NOT_REACHED, Record};
 use crate::servers::Servers;
 use crate::strike::{self, Armed, Ground, Struck};
 use crate::watch::{Moment, Watch, now};
@@ -214,7 +214,7 @@ impl Bench {
         if ran.last["status"] != "completed" {
             let why = ran.explanation.as_deref().unwrap_or_default();
             record.findings.push(format!(
-                "the run is {} {}: {} {why}",
+                "{INCOMPLETE}{} {}: {} {why}",
                 ran.last["status"], ran.last["failureCode"], ran.last["failureMessage"]
             ));
         }
