@@ -106,25 +106,24 @@ pub async fn end_record(tx: &mut PgConnection, name: &BatchName, batches: u32, r
     Ok(())
 }
 
+/// Ends of a run's partitions all of whose batches are done.
+const COMPLETE: &str = "from partition_end e where e.run = $1 and e.batches <=
+    (select count(*) from batch b where b.run = e.run and b.object = e.object and b.partition = e.partition
+       and b.generation = e.generation and b.seq < e.batches and b.done)";
+
 /// Objects of a run of which some generation has ended and all its batches are done.
 pub async fn received(db: impl PgExecutor<'_>, run: &RunId) -> Result<Vec<String>, sqlx::Error> {
-    sqlx::query_scalar(
-        "select distinct e.object from partition_end e where e.run = $1 and e.batches <=
-           (select count(*) from batch b where b.run = e.run and b.object = e.object and b.partition = e.partition
-              and b.generation = e.generation and b.seq < e.batches and b.done)",
-    )
-    .bind(run.as_str())
-    .fetch_all(db)
-    .await
+    sqlx::query_scalar(sqlx::AssertSqlSafe(format!("select distinct e.object {COMPLETE}")))
+        .bind(run.as_str())
+        .fetch_all(db)
+        .await
 }
 
 /// Whether the object is among them.
 pub async fn is_complete(db: impl PgExecutor<'_>, run: &RunId, object: &ObjectName) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar(
-        "select exists (select 1 from partition_end e where e.run = $1 and e.object = $2 and e.batches <=
-           (select count(*) from batch b where b.run = e.run and b.object = e.object and b.partition = e.partition
-              and b.generation = e.generation and b.seq < e.batches and b.done))",
-    )
+    sqlx::query_scalar(sqlx::AssertSqlSafe(format!(
+        "select exists (select 1 {COMPLETE} and e.object = $2)"
+    )))
     .bind(run.as_str())
     .bind(object.as_str())
     .fetch_one(db)

@@ -226,12 +226,9 @@ impl LetterService for Letters {
             without_payload,
         } = request.into_inner();
         let max = if without_payload { NAMES_MAX } else { LETTERS_MAX };
-        let rows = if without_payload {
-            store::letter_names(&self.db, self.key(&run), &object, &stage, after, max).await
-        } else {
-            store::letters_fetch(&self.db, self.key(&run), &object, &stage, after, max).await
-        };
-        let rows = rows.map_err(MonitorError::Store)?;
+        let rows = store::letters_fetch(&self.db, self.key(&run), &object, &stage, after, max, without_payload)
+            .await
+            .map_err(MonitorError::Store)?;
         let letter = |row: LetterRow| Letter {
             id: store::counted(row.id),
             batch: row.batch,

@@ -128,7 +128,7 @@ pub struct LetterRow {
     pub payload: Vec<u8>,
 }
 
-/// Letters that are being replayed, behind id `after`, oldest first.
+/// Letters that are being replayed, behind id `after`, oldest first. `names_only`: without what they carry.
 pub async fn letters_fetch(
     db: impl PgExecutor<'_>,
     key: Key<'_>,
@@ -136,9 +136,10 @@ pub async fn letters_fetch(
     stage: &str,
     after: u64,
     rows_max: i64,
+    names_only: bool,
 ) -> Result<Vec<LetterRow>> {
     sqlx::query_as(
-        "select id, batch, records, payload from dead_letter
+        "select id, batch, records, case when $7 then ''::bytea else payload end as payload from dead_letter
          where tenant = $1 and run = $2 and object = $3 and stage = $4 and state = 'replaying' and id > $5 order by id limit $6",
     )
     .bind(key.tenant)
@@ -147,29 +148,7 @@ pub async fn letters_fetch(
     .bind(stage)
     .bind(stored(after))
     .bind(rows_max)
-    .fetch_all(db)
-    .await
-}
-
-/// The same without what they carry.
-pub async fn letter_names(
-    db: impl PgExecutor<'_>,
-    key: Key<'_>,
-    object: &str,
-    stage: &str,
-    after: u64,
-    rows_max: i64,
-) -> Result<Vec<LetterRow>> {
-    sqlx::query_as(
-        "select id, batch, records, ''::bytea as payload from dead_letter
-         where tenant = $1 and run = $2 and object = $3 and stage = $4 and state = 'replaying' and id > $5 order by id limit $6",
-    )
-    .bind(key.tenant)
-    .bind(key.run)
-    .bind(object)
-    .bind(stage)
-    .bind(stored(after))
-    .bind(rows_max)
+    .bind(names_only)
     .fetch_all(db)
     .await
 }

@@ -10,8 +10,8 @@ pub use dead::{
     DeadRow, NewDeadLetter, Wanted, dead_letter_get, dead_letter_list, dead_letter_store, dead_letter_total, dead_letters_expire,
 };
 pub use decision::{
-    Affected, Choice, LetterRow, letter_names, letter_replayed, letters_affected, letters_count, letters_discard, letters_fetch,
-    letters_keep, letters_left, letters_replay,
+    Affected, Choice, LetterRow, letter_replayed, letters_affected, letters_count, letters_discard, letters_fetch, letters_keep,
+    letters_left, letters_replay,
 };
 pub use fact::{
     fact_insert, facts_expire, outline_put, plan_put, run_touch, runs_close, runs_expire, status_put, step_done, step_failed, step_yielded,
