@@ -8,6 +8,7 @@
 //! say so is abandoned, by compare-and-swap, and one that does is carried on: its upload is complete. What came of it is
 //! in [`crate::results`].
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -289,7 +290,9 @@ async fn commit(context: &Context, row: &EntryRow, mut outcomes: Outcomes) -> Re
     }
     if is_new {
         // Refused and unprocessed rows hold no target record: their keys are free again.
-        store::ledger::unreserve(&mut tx, row.link, row.entry, &row.source_keys).await?;
+        let written: HashSet<&String> = outcomes.written.source_keys.iter().collect();
+        let rest: Vec<&String> = row.source_keys.iter().filter(|key| !written.contains(key)).collect();
+        store::ledger::unreserve(&mut tx, row.link, row.entry, &rest).await?;
     }
     store::counts::add(&mut tx, &run, &object, &count).await?;
     failpoint::pass(&failpoint::LOADER_RESULTS_DECIDED).await?;

@@ -23,8 +23,10 @@ use crate::store;
 use crate::store::outcomes::Refused;
 
 const PAGE_RECORDS: u32 = 50_000;
-const BATCH_WIRE_BYTES_MAX: usize = 512 * 1024;
-const BATCH_ROWS_MAX: usize = 5_000;
+/// As many rows as a job may have: the rows of a job are neighbours in the target in another order than in the source, so
+/// fewer would lie scattered over the ledger's keys.
+const BATCH_ROWS_MAX: usize = 25_000;
+const BATCH_WIRE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Mismatches that are listed by record; the rest is counted.
 const LISTED_MAX: usize = 1_000;
 

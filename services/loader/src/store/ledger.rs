@@ -3,6 +3,7 @@
 //! Look-ups by key are lateral with `offset 0`: the planner then always descends the whole index for each key. A plain
 //! join is planned by statistics that do not exist yet while the first run fills the tables, and turns quadratic. So does
 //! `target_key is not null` inside of the lateral: it admits the partial index, which does not know the source key.
+//! Updates name the span of their keys besides: a merge would otherwise begin at the link's first key.
 
 use std::collections::{HashMap, HashSet};
 
@@ -96,7 +97,10 @@ pub async fn reserve(tx: &mut PgConnection, link: i64, run_number: i64, entry: i
 }
 
 /// Lets go of reservations of an entry that wrote nothing for these keys.
-pub async fn unreserve(tx: &mut PgConnection, link: i64, entry: i64, keys: &[String]) -> Result<(), sqlx::Error> {
+pub async fn unreserve(tx: &mut PgConnection, link: i64, entry: i64, keys: &[&String]) -> Result<(), sqlx::Error> {
+    if keys.is_empty() {
+        return Ok(());
+    }
     sqlx::query("delete from ledger where link = $1 and entry = $2 and target_key is null and source_key = any($3)")
         .bind(link)
         .bind(entry)
@@ -104,6 +108,12 @@ pub async fn unreserve(tx: &mut PgConnection, link: i64, entry: i64, keys: &[Str
         .execute(tx)
         .await?;
     Ok(())
+}
+
+/// First and last of some keys, in the order of the database's collation `C`; empty texts of none, between which nothing lies.
+pub fn span(keys: &[String]) -> (&str, &str) {
+    let first = keys.iter().min().map_or("", String::as_str);
+    (first, keys.iter().max().map_or("", String::as_str))
 }
 
 /// Rows that were written, as columns.
@@ -153,14 +163,19 @@ impl Written {
 
 /// Source keys among these whose target record belongs to another source key: in the ledger, or earlier in the list.
 pub async fn owned_by_others(tx: &mut PgConnection, link: i64, written: &Written) -> Result<HashSet<String>, sqlx::Error> {
+    let (first, last) = span(&written.target_keys);
+    // New records have new keys: mostly the span is empty, and nothing has to be looked up.
     let owned: Vec<String> = sqlx::query_scalar(
         "select u.source_key from unnest($2::text[], $3::text[]) as u(source_key, target_key)
          cross join lateral (select source_key from ledger where link = $1 and target_key = u.target_key offset 0) l
-         where l.source_key <> u.source_key",
+         where l.source_key <> u.source_key
+           and (select target_key from ledger where link = $1 and target_key between $4 and $5 order by target_key limit 1) is not null",
     )
     .bind(link)
     .bind(&written.source_keys)
     .bind(&written.target_keys)
+    .bind(first)
+    .bind(last)
     .fetch_all(tx)
     .await?;
     let mut owned: HashSet<String> = owned.into_iter().collect();
@@ -175,27 +190,37 @@ pub async fn owned_by_others(tx: &mut PgConnection, link: i64, written: &Written
 
 /// How many of these keys the run has seen before, so that no key counts twice.
 pub async fn seen_before(tx: &mut PgConnection, link: i64, sync: &str, run_number: i64, keys: &[String]) -> Result<i64, sqlx::Error> {
+    let (first, last) = span(keys);
+    // In a first run the span is mostly empty, and nothing has to be looked up.
     sqlx::query_scalar(
         "select count(*) from unnest($4::text[]) as k(key)
-         cross join lateral (select 1 from content where link = $1 and sync = $2 and source_key = k.key and seen = $3 offset 0) c",
+         cross join lateral (select 1 from content where link = $1 and sync = $2 and source_key = k.key and seen = $3 offset 0) c
+         where (select source_key from content where link = $1 and sync = $2 and source_key between $5 and $6
+                order by source_key limit 1) is not null",
     )
     .bind(link)
     .bind(sync)
     .bind(run_number)
     .bind(keys)
+    .bind(first)
+    .bind(last)
     .fetch_one(tx)
     .await
 }
 
 /// Gives reserved keys their target keys.
 pub async fn assign(tx: &mut PgConnection, link: i64, written: &Written) -> Result<(), sqlx::Error> {
+    let (first, last) = span(&written.source_keys);
     sqlx::query(
         "update ledger l set target_key = u.target_key from unnest($2::text[], $3::text[]) as u(source_key, target_key)
-         where l.link = $1 and l.source_key = u.source_key and l.target_key is distinct from u.target_key",
+         where l.link = $1 and l.source_key = u.source_key and l.source_key between $4 and $5
+           and l.target_key is distinct from u.target_key",
     )
     .bind(link)
     .bind(&written.source_keys)
     .bind(&written.target_keys)
+    .bind(first)
+    .bind(last)
     .execute(tx)
     .await?;
     Ok(())
@@ -255,7 +280,7 @@ pub struct Expected {
 }
 
 /// How many rows a span of keys may hold per key asked for before each key is looked up by itself.
-const SPAN_ROWS_PER_KEY: usize = 2;
+const SPAN_ROWS_PER_KEY: usize = 3;
 
 /// Expectations by target key, of records that this run saw.
 ///
@@ -496,6 +521,54 @@ mod tests {
         );
         let expected = expected(&pool, 1, "refresh", 7, &keys).await.expect("the database answers");
         assert_eq!(expected.len(), 3);
+    }
+
+    #[tokio::test]
+    async fn what_others_own_and_what_was_seen_is_found_among_what_is_new() {
+        let (_database, pool) = filled(40).await;
+        let mut db = pool.acquire().await.expect("the database answers");
+        let written = |pairs: &[(usize, usize)]| Written {
+            source_keys: pairs.iter().map(|(source, _)| key("001", *source)).collect(),
+            target_keys: pairs.iter().map(|(_, target)| key("00t", *target)).collect(),
+            ..Written::default()
+        };
+        for (pairs, owned) in [
+            (&[(50, 50), (51, 51)][..], &[][..]),
+            (&[(7, 7), (50, 50)], &[]),
+            (&[(50, 7), (51, 51), (52, 39)], &[50, 52]),
+            // Two for one in the list itself: the first has it.
+            (&[(60, 90), (61, 90)], &[61]),
+            (&[], &[]),
+        ] {
+            let found = owned_by_others(&mut db, 1, &written(pairs)).await.expect("the database answers");
+            assert_eq!(found, owned.iter().map(|n| key("001", *n)).collect(), "{pairs:?}");
+        }
+        for (keys, seen) in [(1..11, 5), (35..60, 3), (41..60, 0), (0..0, 0)] {
+            let keys: Vec<String> = keys.map(|n| key("001", n)).collect();
+            let found = seen_before(&mut db, 1, "refresh", 7, &keys).await.expect("the database answers");
+            assert_eq!(found, seen, "{keys:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn only_the_keys_that_were_written_get_their_targets() {
+        let (_database, pool) = filled(9).await;
+        let mut db = pool.acquire().await.expect("the database answers");
+        let written = Written {
+            source_keys: [8, 2, 5].map(|n| key("001", n)).to_vec(),
+            target_keys: [108, 102, 105].map(|n| key("00t", n)).to_vec(),
+            ..Written::default()
+        };
+        assign(&mut db, 1, &written).await.expect("the database answers");
+        let keys = "select target_key from ledger where link = $1 order by source_key";
+        for (link, expected) in [(1, [1, 102, 3, 4, 105, 6, 7, 108, 9]), (2, [1, 2, 3, 4, 5, 6, 7, 8, 9])] {
+            let found: Vec<String> = sqlx::query_scalar(keys)
+                .bind(link)
+                .fetch_all(&pool)
+                .await
+                .expect("the database answers");
+            assert_eq!(found, expected.map(|n| key("00t", n)), "link {link}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use sqlx::types::Json;
 use sqlx::{PgConnection, PgExecutor, Row};
 use syncline_connect::target::Refusal;
 
-use crate::store::ledger::Written;
+use crate::store::ledger::{Written, span};
 
 /// Rows that were refused, as columns.
 #[derive(Default)]
@@ -264,16 +264,19 @@ pub async fn deferred_refuse(tx: &mut PgConnection, run_number: i64, link: i64, 
 
 /// Stores what pass 2 wrote: the hash of the deferred references and the digest of their target keys.
 pub async fn deferred_written(tx: &mut PgConnection, link: i64, sync: &str, written: &Written) -> Result<(), sqlx::Error> {
+    let (first, last) = span(&written.source_keys);
     sqlx::query(
         "update content c set deferred_hash = u.hash, deferred_refs = u.refs
          from unnest($3::text[], $4::bytea[], $5::bytea[]) as u(source_key, hash, refs)
-         where c.link = $1 and c.sync = $2 and c.source_key = u.source_key",
+         where c.link = $1 and c.sync = $2 and c.source_key = u.source_key and c.source_key between $6 and $7",
     )
     .bind(link)
     .bind(sync)
     .bind(&written.source_keys)
     .bind(&written.hashes)
     .bind(&written.refs)
+    .bind(first)
+    .bind(last)
     .execute(tx)
     .await?;
     Ok(())
