@@ -185,6 +185,11 @@ impl Fault {
         }
     }
 
+    /// Its row of the matrix.
+    pub fn cell(self) -> String {
+        format!("{} @ {}", self.name(), self.point())
+    }
+
     /// The service whose process it strikes, if it is one.
     pub fn service(self) -> Option<&'static str> {
         match self {

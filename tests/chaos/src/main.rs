@@ -58,6 +58,8 @@ pub enum Set {
     Others,
     /// All of it.
     All,
+    /// Whatever has been measured least often, as long as it was less than three times; several sessions may share it.
+    Few,
     /// The few minutes that every change must pass.
     Fixed,
 }
@@ -71,7 +73,8 @@ pub struct Run {
     pub seed: Option<u64>,
     #[arg(long, value_enum, env = "CHAOS_SET", default_value = "all")]
     pub set: Set,
-    /// Only faults whose name or place holds this.
+    /// Only faults whose `name @ place` holds this: with a trial's seed, `--skip` of one less than its number and `--trials 1`
+    /// it repeats one that was chosen as least measured.
     #[arg(long, env = "CHAOS_ONLY")]
     pub only: Option<String>,
     /// Go on behind this many trials of the seed: `--seed N --skip 7 --trials 1` repeats the eighth alone.
@@ -97,6 +100,19 @@ pub struct Run {
     /// Keep logs and data of the session.
     #[arg(long)]
     pub keep: bool,
+}
+
+impl Run {
+    /// What was recorded before, in the repository and by this and other sessions.
+    pub fn all_records(&self) -> anyhow::Result<Vec<record::Record>> {
+        let mut all = Vec::new();
+        for file in [&repository().join("tests/chaos/records.jsonl"), &self.records] {
+            if file.exists() {
+                all.extend(record::Record::read_all(file)?);
+            }
+        }
+        Ok(all)
+    }
 }
 
 /// The repository that this program was built from.

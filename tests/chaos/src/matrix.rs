@@ -9,6 +9,10 @@ use anyhow::Result;
 use crate::fault::Fault;
 use crate::record::Record;
 
+/// How often everything on the list is to be measured.
+const WANTED: usize = 3;
+const TRIED_MAX: usize = 10;
+
 const HEAD: &str = "# The crash matrix
 
 Written by `syncline-chaos matrix` from recorded trials; how they are made and read: [chaos.md](chaos.md). Every number was measured,
@@ -56,6 +60,9 @@ fn page(records: &[Record]) -> String {
 fn summary(page: &mut String, records: &[Record]) {
     let measured: Vec<&Record> = records.iter().filter(|record| record.is_measured()).collect();
     let bad = measured.iter().filter(|record| record.is_bad()).count();
+    let faults = measured.iter().filter(|record| record.fault != Fault::Undisturbed.name()).count();
+    // Several faults may share a run.
+    let runs: BTreeSet<(u64, u32, &str)> = measured.iter().map(|r| (r.seed, r.trial, r.version.as_str())).collect();
     let dates: BTreeSet<&str> = records.iter().filter_map(|record| record.at.get(..10)).collect();
     let versions: BTreeSet<&str> = records.iter().map(|record| record.version.as_str()).collect();
     let seeds: BTreeSet<u64> = records.iter().map(|record| record.seed).collect();
@@ -68,7 +75,7 @@ fn summary(page: &mut String, records: &[Record]) {
         ("measured", join(&dates)),
         ("version", join(&versions)),
         ("seeds", seeds.join(", ")),
-        ("trials", format!("{}, of which {bad} bad", measured.len())),
+        ("runs, faults injected", format!("{}, {faults}; {bad} ended badly", runs.len())),
         ("records moved", sum(|record| record.records).to_string()),
         (
             "lost, duplicated, wrong links",
@@ -113,9 +120,24 @@ fn row(page: &mut String, (fault, point): (&str, &str), trials: &[&Record]) {
     );
 }
 
-/// What of the list was measured less than three times.
+/// Of the list, what was measured least often, and less than [`WANTED`] times. What did not come about in many trials is given up.
+pub fn least_measured(records: &[Record]) -> Vec<Fault> {
+    let mut times: BTreeMap<String, (usize, usize)> = BTreeMap::new();
+    for record in records {
+        let (measured, tried) = times.entry(format!("{} @ {}", record.fault, record.point)).or_default();
+        *measured += usize::from(record.is_measured());
+        *tried += 1;
+    }
+    let count = |fault: &Fault| times.get(&fault.cell()).copied().unwrap_or_default();
+    let mut list = [Fault::points(), Fault::hangs(), Fault::others()].concat();
+    list.retain(|fault| matches!(count(fault), (measured, tried) if measured < WANTED && tried < TRIED_MAX));
+    let least = list.iter().map(|fault| count(fault).0).min();
+    list.retain(|fault| Some(count(fault).0) == least);
+    list
+}
+
+/// What of the list was measured less than that.
 fn gaps(page: &mut String, listed: &[(String, String)], cells: &BTreeMap<(&str, &str), Vec<&Record>>) {
-    const WANTED: usize = 3;
     let count = |cell: &(String, String)| cells.get(&(cell.0.as_str(), cell.1.as_str())).map_or(0, Vec::len);
     let few: Vec<&(String, String)> = listed.iter().filter(|cell| count(cell) < WANTED).collect();
     if few.is_empty() {
@@ -206,5 +228,23 @@ mod tests {
         assert!(page.contains("- kill -9 at a random moment @ masker: 0"), "{page}");
         assert!(!page.contains("- kill -9 at a random moment @ loader:"), "{page}");
         assert!(page.contains("seed 7 trial 0"), "{page}");
+    }
+
+    #[test]
+    fn what_was_measured_least_comes_next_until_all_was_measured_often_enough() {
+        let all = [Fault::points(), Fault::hangs(), Fault::others()].concat();
+        let mut records = Vec::new();
+        assert_eq!(least_measured(&records), all);
+        let (last, others) = all.split_last().expect("there are faults");
+        records.extend(others.iter().map(|fault| record(*fault, "good", 1.0, &[])));
+        records.push(record(*last, "not reached", 1.0, &[]));
+        assert_eq!(least_measured(&records), [*last]);
+        let unreached = || record(*last, "not reached", 1.0, &[]);
+        let given_up: Vec<Record> = std::iter::repeat_with(unreached).take(TRIED_MAX).chain(records.clone()).collect();
+        assert!(!least_measured(&given_up).contains(last));
+        for _ in 0..WANTED {
+            records.extend(all.iter().map(|fault| record(*fault, "bad", 1.0, &[])));
+        }
+        assert_eq!(least_measured(&records), []);
     }
 }

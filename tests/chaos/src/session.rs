@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rand::rngs::StdRng;
-use rand::seq::SliceRandom as _;
+use rand::seq::{IndexedRandom as _, SliceRandom as _};
 use rand::{Rng as _, SeedableRng as _};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
@@ -18,7 +18,7 @@ use crate::org::Org;
 use crate::record::Record;
 use crate::servers::Servers;
 use crate::trial::Bench;
-use crate::{Run, Set};
+use crate::{Run, Set, matrix};
 
 #[allow(clippy::print_stdout, reason = "a command's result")]
 pub fn list() -> Result<()> {
@@ -45,13 +45,14 @@ fn chosen(run: &Run, rng: &mut StdRng) -> Vec<Vec<Fault>> {
         Set::Hangs => Fault::hangs(),
         Set::Others => Fault::others(),
         Set::All => [Fault::hangs(), Fault::others()].concat(),
+        Set::Few => return Vec::new(),
         Set::Fixed => vec![Fault::AllKilled, Fault::NatsKilled, Fault::PostgresKilled],
     };
     if matches!(run.set, Set::Hangs | Set::Others) {
         points.clear();
     }
     if let Some(only) = &run.only {
-        let is_meant = |fault: &Fault| fault.name().contains(only) || fault.point().contains(only);
+        let is_meant = |fault: &Fault| fault.cell().contains(only);
         points.retain(is_meant);
         alone.retain(is_meant);
     }
@@ -170,13 +171,17 @@ async fn bench(run: &Run, seed: u64, home: PathBuf) -> Result<Bench> {
 async fn trials(run: &Run, bench: &mut Bench, end: Instant) -> Result<bool> {
     let mut rng = StdRng::seed_from_u64(bench.seed);
     let order = chosen(run, &mut rng);
-    anyhow::ensure!(!order.is_empty(), "nothing is chosen");
+    anyhow::ensure!(run.set == Set::Few || !order.is_empty(), "nothing is chosen");
     let mut bad = told(run, &bench.trial(0, &[Fault::Undisturbed]).await?, 0)?;
     let (mut done, mut trial) = (0, run.skip);
     while Instant::now() < end && run.trials.is_none_or(|n| done < n) {
-        let Some(faults) = order.get(trial as usize % order.len()) else {
-            break;
+        let next = match run.set {
+            Set::Few => matrix::least_measured(&run.all_records()?)
+                .choose(&mut rng)
+                .map(|fault| vec![*fault]),
+            _ => order.get(trial as usize % order.len()).cloned(),
         };
+        let Some(faults) = next else { break };
         // A session ends when everything was broken once, if that was asked for by name.
         if run.set == Set::Fixed && trial as usize >= order.len() {
             break;
@@ -184,7 +189,7 @@ async fn trials(run: &Run, bench: &mut Bench, end: Instant) -> Result<bool> {
         trial += 1;
         done += 1;
         let names: Vec<String> = faults.iter().map(|fault| fault.point()).collect();
-        let records = bench.trial(trial, faults).await;
+        let records = bench.trial(trial, &faults).await;
         let records = records.with_context(|| format!("trial {trial}: {}", names.join(", ")))?;
         bad += told(run, &records, order.len())?;
     }

@@ -371,6 +371,9 @@ async fn delete_consumer(ground: &Ground<'_>, streams: &[&str], rng: &mut StdRng
     let Some((stream, consumer)) = found.choose(rng) else {
         return Ok(UNUSED.to_owned());
     };
-    context.get_stream(stream).await?.delete_consumer(consumer).await?;
-    Ok(format!("{consumer} of {stream}"))
+    // The run may be done with it by now.
+    match context.get_stream(stream).await?.delete_consumer(consumer).await {
+        Ok(_) => Ok(format!("{consumer} of {stream}")),
+        Err(_) => Ok(UNUSED.to_owned()),
+    }
 }
