@@ -5,13 +5,16 @@ use std::fmt;
 use async_trait::async_trait;
 
 use crate::ConnectError;
+use crate::retry::RetryPolicy;
 
-/// A bearer token and where it is valid. Prints nothing of the token.
-#[derive(Clone, PartialEq, Eq)]
+/// A bearer token, where it is valid, and how patiently. Prints nothing of the token.
+#[derive(Clone, PartialEq)]
 pub struct AccessToken {
     /// Base address of every data call, without a trailing slash.
     pub instance_url: String,
     pub api_version: String,
+    /// How requests under it are tried again.
+    pub retry: RetryPolicy,
     token: String,
 }
 
@@ -21,8 +24,15 @@ impl AccessToken {
         Self {
             instance_url,
             api_version,
+            retry: RetryPolicy::default(),
             token,
         }
+    }
+
+    #[must_use]
+    pub fn with_retry(mut self, retry: RetryPolicy) -> Self {
+        self.retry = retry;
+        self
     }
 
     /// The token itself, for the `Authorization` header and nothing else.

@@ -16,6 +16,7 @@ pub mod ids;
 pub mod issue;
 pub mod normal_form;
 pub mod plan;
+pub mod retry;
 pub mod role;
 pub mod run;
 pub mod spec;

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::retry::{RetryPolicy, RetrySpec};
 use crate::{ConnectionName, FieldName, ObjectName, SyncName};
 
 /// The only `apiVersion` there is.
@@ -189,6 +190,17 @@ pub struct ConnectionSpec {
     /// API requests per second that Syncline allows itself on this connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests_per_second: Option<u32>,
+    /// How requests are tried again; what is left out is the default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<RetrySpec>,
+}
+
+impl ConnectionSpec {
+    /// The policy that holds for this connection.
+    #[must_use]
+    pub fn retry_policy(&self) -> RetryPolicy {
+        self.retry.as_ref().map_or_else(RetryPolicy::default, RetrySpec::policy)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -427,6 +439,11 @@ fn check_connection(spec: &ConnectionSpec) -> Result<(), Complaint> {
     if spec.requests_per_second == Some(0) {
         return Err(("requests_per_second".into(), "`requests_per_second` must be at least 1".into()));
     }
+    if let Some(retry) = &spec.retry {
+        retry
+            .check()
+            .map_err(|(key, why)| (format!("{key}:"), format!("`retry.{key}` {why}")))?;
+    }
     Ok(())
 }
 
@@ -535,6 +552,64 @@ spec:
                 "apiVersion: syncline.dev/v1\nkind: Connection\nmetadata: {{name: production}}\nspec:\n  type: salesforce\n  url: {url}\n  auth: {{flow: client_credentials, client_id: app, client_secret: {{env: X}}}}\n"
             );
             assert_eq!(err(&text).line, 6, "{url}");
+        }
+    }
+
+    fn with_retry(retry: &str) -> String {
+        format!(
+            "apiVersion: syncline.dev/v1\nkind: Connection\nmetadata: {{name: production}}\nspec:\n  type: salesforce\n  url: https://factor.example\n  auth: {{flow: client_credentials, client_id: app, client_secret: {{env: X}}}}\n  retry:\n{retry}"
+        )
+    }
+
+    #[test]
+    fn a_retry_policy_is_read_and_what_is_left_out_is_the_default() {
+        let text = with_retry(
+            "    attempts: 8\n    initial_delay: 250ms\n    factor: 1.5\n    max_delay: 2m\n    jitter: false\n    statuses: [503, 520, 503]\n    connect_timeout: 5s\n    request_timeout: 10m\n",
+        );
+        let read = |text: &str| match read_document(text) {
+            Ok(Document::Connection(document)) => document,
+            other => panic!("{other:?}"),
+        };
+        let document = read(&text);
+        let policy = document.spec.retry_policy();
+        assert_eq!((policy.attempts_max, policy.factor, policy.jitter), (8, 1.5, false));
+        assert_eq!(policy.statuses.iter().copied().collect::<Vec<_>>(), [503, 520]);
+        let ms = [policy.delay_min, policy.delay_max, policy.connect_timeout, policy.request_timeout].map(|d| d.as_millis());
+        assert_eq!(ms, [250, 120_000, 5_000, 600_000]);
+        // As it is stored.
+        assert_eq!(read(&serde_json::to_string(&document).expect("JSON")), document);
+        let one = read(&with_retry("    request_timeout: 5m\n")).spec.retry_policy();
+        let expected = RetryPolicy {
+            request_timeout: std::time::Duration::from_secs(300),
+            ..RetryPolicy::default()
+        };
+        assert_eq!(one, expected);
+    }
+
+    #[test]
+    fn a_retry_policy_that_makes_no_sense_is_refused_where_it_stands() {
+        for (line, says) in [
+            ("attempts: 0", "1 to 20"),
+            ("attempts: 21", "1 to 20"),
+            ("factor: 0.5", "1 to 10"),
+            ("factor: .nan", "finite"),
+            ("initial_delay: 0s", "1ms to 1h"),
+            ("initial_delay: 2m", "none may be longer than 1m"),
+            ("max_delay: 500ms", "the first delay is 1s"),
+            ("max_delay: 2h", "1ms to 1h"),
+            ("connect_timeout: 0s", "100ms to 5m"),
+            ("request_timeout: 0ms", "100ms to 30m"),
+            ("request_timeout: 30", "500ms, 30s, 5m or 1h"),
+            ("request_timeout: soon", "500ms, 30s, 5m or 1h"),
+            ("statuses: [200]", "400 to 599"),
+            ("statuses: [600]", "400 to 599"),
+            ("statuses: [401]", "new token"),
+            ("retries: 3", "retries"),
+        ] {
+            let e = err(&with_retry(&format!("    {line}\n")));
+            assert!(e.message.contains(says), "{line}: {e}");
+            assert_eq!(e.line, 9, "{line}: {e}");
+            assert!(e.column >= 5, "{line}: {e}");
         }
     }
 

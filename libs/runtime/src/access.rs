@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use syncline_connect::access::fingerprint;
+use syncline_connect::retry::RetryPolicy;
 use syncline_connect::{Access, AccessToken, ConnectError, Usage};
 use syncline_domain::describe::ObjectDescribe;
 use syncline_domain::{ConnectionName, ErrorCode, ObjectName};
@@ -58,9 +59,18 @@ impl ServiceAccess {
             stale,
         };
         let answer = self.client.clone().get_access(request).await.map_err(|s| error(&s))?.into_inner();
-        let token = AccessToken::new(answer.instance_url, answer.api_version, answer.access_token);
+        let retry = answer.retry.as_ref().map(syncline_wire::retry::from_proto).unwrap_or_default();
+        let token = AccessToken::new(answer.instance_url, answer.api_version, answer.access_token).with_retry(retry);
         *self.token.lock().expect("no holder of this lock panics") = Some(token.clone());
         Ok(token)
+    }
+
+    /// The policy that holds for the connection now; it comes with the token.
+    ///
+    /// # Errors
+    /// [`ConnectError`] as the connector answered.
+    pub async fn retry_policy(&self) -> Result<RetryPolicy, ConnectError> {
+        Ok(self.token().await?.retry)
     }
 
     /// Describes from the connector's cache; `None` where the object does not exist or cannot be seen.

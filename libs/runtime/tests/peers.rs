@@ -20,6 +20,7 @@ use syncline_wire::access::access_service_server::{AccessService, AccessServiceS
 use syncline_wire::access::*;
 use syncline_wire::analysis::plan_service_server::{PlanService, PlanServiceServer};
 use syncline_wire::analysis::{GetPlanRequest, GetPlanResponse};
+use syncline_wire::connection::RetryPolicy;
 use syncline_wire::stage::stage_service_client::StageServiceClient;
 use syncline_wire::stage::{GetProgressRequest, ReopenRequest};
 use syncline_wire::status::{code_of, status};
@@ -35,6 +36,7 @@ struct Peer {
     describes: Vec<String>,
     plans: Arc<Mutex<Vec<String>>>,
     plan_json: Vec<u8>,
+    retry: Option<RetryPolicy>,
 }
 
 #[tonic::async_trait]
@@ -46,6 +48,7 @@ impl AccessService for Peer {
             instance_url: "https://org".to_owned(),
             api_version: "65.0".to_owned(),
             access_token: format!("token-{}", tokens.len()),
+            retry: self.retry.clone(),
         }))
     }
 
@@ -141,6 +144,23 @@ async fn a_token_is_kept_and_a_refresh_is_shared() {
     let asked = peer.tokens.lock().unwrap().clone();
     assert_eq!(asked, [String::new(), syncline_connect::access::fingerprint("token-1")]);
     assert!(!format!("{access:?}").contains("token-"));
+}
+
+#[tokio::test]
+async fn a_policy_comes_with_the_token_and_an_older_connector_means_the_defaults() {
+    let policy = syncline_domain::retry::RetryPolicy {
+        attempts_max: 9,
+        ..Default::default()
+    };
+    let peer = Peer {
+        retry: Some(syncline_wire::retry::to_proto(&policy)),
+        ..Peer::default()
+    };
+    let told = access(&peer).await;
+    assert_eq!(told.retry_policy().await, Ok(policy));
+    told.token().await.unwrap();
+    assert_eq!(peer.tokens.lock().unwrap().len(), 1, "it costs no call of its own");
+    assert_eq!(access(&Peer::default()).await.retry_policy().await, Ok(Default::default()));
 }
 
 #[tokio::test]

@@ -6,27 +6,38 @@
 pub mod audit;
 pub mod caller;
 pub mod page;
+pub mod retry;
 pub mod status;
 pub mod time;
 
 /// The encoded `FileDescriptorSet` of every contract, for gRPC reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
-macro_rules! area {
-    ($name:ident, $package:literal) => {
-        #[allow(clippy::all, clippy::pedantic, missing_docs)]
-        pub mod $name {
-            tonic::include_proto!($package);
+// Nested as their packages are, which is how generated code names a message of another package.
+macro_rules! areas {
+    ($($name:ident $package:literal)*) => {
+        mod syncline {
+            $(
+                pub mod $name {
+                    #[allow(clippy::all, clippy::pedantic, missing_docs)]
+                    pub mod v1 {
+                        tonic::include_proto!($package);
+                    }
+                }
+            )*
         }
+        $( pub use syncline::$name::v1 as $name; )*
     };
 }
 
-area!(sync, "syncline.sync.v1");
-area!(run, "syncline.run.v1");
-area!(connection, "syncline.connection.v1");
-area!(access, "syncline.access.v1");
-area!(analysis, "syncline.analysis.v1");
-area!(stage, "syncline.stage.v1");
-area!(event, "syncline.event.v1");
-area!(monitor, "syncline.monitor.v1");
-area!(identity, "syncline.identity.v1");
+areas! {
+    sync "syncline.sync.v1"
+    run "syncline.run.v1"
+    connection "syncline.connection.v1"
+    access "syncline.access.v1"
+    analysis "syncline.analysis.v1"
+    stage "syncline.stage.v1"
+    event "syncline.event.v1"
+    monitor "syncline.monitor.v1"
+    identity "syncline.identity.v1"
+}

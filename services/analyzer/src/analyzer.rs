@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
-use syncline_connect::retry::RetryPolicy;
-use syncline_connect::{Access, ConnectError};
 use syncline_domain::plan::Plan;
 use syncline_domain::spec::{Document, SyncSpec, read_document};
 use syncline_domain::{ConnectionName, RunId, SyncName};
 use syncline_runtime::Platform;
 use syncline_runtime::access::ServiceAccess;
 use syncline_runtime::rpc::with_trace;
-use syncline_salesforce::{Salesforce, http_client};
+use syncline_salesforce::Salesforce;
 use syncline_wire::run::GetRunRequest;
 use syncline_wire::run::run_service_client::RunServiceClient;
 use syncline_wire::sync::GetSyncRequest;
@@ -22,12 +20,10 @@ use crate::gather::{End, gather};
 use crate::org::Connected;
 use crate::propose::{self, Wish};
 
-/// Builds plans. Clones share the pool of connections.
+/// Builds plans.
 #[derive(Clone)]
 pub struct Analyzer {
     platform: Platform,
-    http: reqwest::Client,
-    policy: RetryPolicy,
 }
 
 /// A plan, and whether a person has to approve it.
@@ -37,15 +33,11 @@ pub struct Analysis {
 }
 
 impl Analyzer {
-    /// # Errors
-    /// When the HTTP client cannot be set up.
-    pub fn new(platform: &Platform) -> Result<Self, ConnectError> {
-        let policy = RetryPolicy::default();
-        Ok(Self {
+    #[must_use]
+    pub fn new(platform: &Platform) -> Self {
+        Self {
             platform: platform.clone(),
-            http: http_client(&policy)?,
-            policy,
-        })
+        }
     }
 
     /// Analyses the version of the sync that a run executes.
@@ -77,7 +69,7 @@ impl Analyzer {
     /// # Errors
     /// [`Error`] when one end cannot be asked, or nothing is left to propose.
     pub async fn propose(&self, wish: &Wish) -> Result<(String, Plan), Error> {
-        let (source, target) = (self.connected(&wish.source), self.connected(&wish.target));
+        let (source, target) = futures::try_join!(self.connected(&wish.source), self.connected(&wish.target))?;
         let closure = propose::closure(&wish.objects, &source, &target)
             .await
             .map_err(|(end, cause)| Error::System {
@@ -106,7 +98,7 @@ impl Analyzer {
     async fn analyse(&self, run: RunId, sync: &str, version: u32) -> Result<Analysis, Error> {
         let (sync, sync_version, spec) = self.definition(sync, version).await?;
         let review = spec.review;
-        let (source, target) = (self.connected(&spec.source), self.connected(&spec.target));
+        let (source, target) = futures::try_join!(self.connected(&spec.source), self.connected(&spec.target))?;
         let request = Request {
             run,
             sync,
@@ -141,9 +133,13 @@ impl Analyzer {
         }
     }
 
-    fn connected(&self, connection: &ConnectionName) -> Connected {
+    async fn connected(&self, connection: &ConnectionName) -> Result<Connected, Error> {
         let access = Arc::new(ServiceAccess::new(connection.clone(), self.platform.peers.connector.clone()));
-        let shared: Arc<dyn Access> = access.clone();
-        Connected::new(access, Salesforce::with_http(self.http.clone(), shared, self.policy))
+        let opened = async { Salesforce::new(access.clone(), access.retry_policy().await?) };
+        let system = opened.await.map_err(|cause| Error::System {
+            connection: connection.clone(),
+            cause,
+        })?;
+        Ok(Connected::new(access, system))
     }
 }

@@ -55,7 +55,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
 /// # Errors
 /// As [`run`].
 pub async fn serve(platform: &Platform) -> anyhow::Result<()> {
-    let analyzer = Analyzer::new(platform).context("the HTTP client cannot be set up")?;
+    let analyzer = Analyzer::new(platform);
     let api = Api::new(platform, analyzer.clone());
     let plans = PlanServiceServer::new(api.clone()).max_encoding_message_size(rpc::MESSAGE_BYTES_MAX);
     let routes = Routes::new(AnalysisServiceServer::new(api)).add_service(plans);

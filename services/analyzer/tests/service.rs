@@ -126,6 +126,7 @@ impl AccessService for Connector {
             instance_url: token.instance_url.clone(),
             api_version: token.api_version.clone(),
             access_token: token.expose().to_owned(),
+            retry: None,
         }))
     }
     async fn lease_quota(&self, request: Request<LeaseQuotaRequest>) -> Result<Response<LeaseQuotaResponse>, Status> {
@@ -286,7 +287,7 @@ impl Bench {
         })
         .unwrap();
         let platform = Platform::start(config, Some(&MIGRATIONS), CancellationToken::new()).await.unwrap();
-        let analyzer = Analyzer::new(&platform).unwrap();
+        let analyzer = Analyzer::new(&platform);
         Self {
             _database: database,
             _orgs: orgs,

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use syncline_connect::access::fingerprint;
 use syncline_connect::{AccessToken, ConnectError};
-use syncline_domain::spec::{AuthSpec, ConnectionDocument};
+use syncline_domain::spec::{AuthSpec, ConnectionDocument, ConnectionSpec};
 use syncline_domain::{ConnectionName, ErrorCode, TenantId};
 use syncline_runtime::keys::provider::KeyProvider;
 use syncline_runtime::{failpoint, metrics};
@@ -303,11 +303,7 @@ impl Broker {
         }
         tracing::info!(connection = %name, rotated = rotated.is_some(), "token renewed");
         Ok(Found {
-            token: AccessToken::new(
-                instance_url,
-                api_version(&document.spec).to_owned(),
-                signed_in.access_token.expose_secret().to_owned(),
-            ),
+            token: access_token(&document.spec, instance_url, signed_in.access_token.expose_secret().to_owned()),
             left: lifetime,
         })
     }
@@ -365,7 +361,7 @@ impl Broker {
         };
         let document = stored_document(name, &row.document)?;
         Ok(Some(Found {
-            token: AccessToken::new(token.instance_url, api_version(&document.spec).to_owned(), token.access_token),
+            token: access_token(&document.spec, token.instance_url, token.access_token),
             left,
         }))
     }
@@ -387,6 +383,11 @@ impl Slot {
         };
         (failed.version == version && now.duration_since(failed.at) < trust).then(|| failed.error.clone())
     }
+}
+
+/// A token with what the document says of its use.
+fn access_token(spec: &ConnectionSpec, instance_url: String, token: String) -> AccessToken {
+    AccessToken::new(instance_url, api_version(spec).to_owned(), token).with_retry(spec.retry_policy())
 }
 
 fn seal_token(vault: &Vault, access_token: &SecretString, instance_url: &str) -> Vec<u8> {

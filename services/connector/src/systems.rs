@@ -16,22 +16,22 @@ use crate::broker::{Broker, Want};
 use crate::error::Error;
 use crate::quota::{CALLS_PER_SECOND_DEFAULT, Quotas};
 
-/// Somebody waits for the answer, so giving up early is kinder than trying for minutes.
-const POLICY: RetryPolicy = RetryPolicy {
-    attempts_max: 3,
-    delay_min: Duration::from_millis(500),
-    delay_max: Duration::from_secs(5),
-    factor: 2.0,
-    connect_timeout: Duration::from_secs(10),
-    request_timeout: Duration::from_secs(30),
-};
+// Somebody waits for the connector's own questions, so giving up early is kinder than trying for minutes.
+const ATTEMPTS_MAX: usize = 3;
+const DELAY_MIN: Duration = Duration::from_millis(500);
+const DELAY_MAX: Duration = Duration::from_secs(5);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The pool that all connections share.
 ///
 /// # Errors
 /// When TLS cannot be set up.
 pub fn http_client() -> Result<reqwest::Client, ConnectError> {
-    syncline_salesforce::http_client(&POLICY)
+    syncline_salesforce::http_client(&RetryPolicy {
+        connect_timeout: CONNECT_TIMEOUT,
+        ..RetryPolicy::default()
+    })
 }
 
 /// A system and the way to it.
@@ -50,8 +50,9 @@ impl System {
             per_second: calls_per_second(spec),
             usage: Mutex::default(),
         });
+        let policy = spec.retry_policy().at_most(ATTEMPTS_MAX, DELAY_MIN, DELAY_MAX, REQUEST_TIMEOUT);
         let salesforce = match spec.kind {
-            SystemKind::Salesforce => Salesforce::with_http(http.clone(), Arc::clone(&access) as Arc<dyn Access>, POLICY),
+            SystemKind::Salesforce => Salesforce::with_http(http.clone(), Arc::clone(&access) as Arc<dyn Access>, policy),
         };
         Self { salesforce, access }
     }

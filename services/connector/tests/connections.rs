@@ -11,7 +11,10 @@ use futures::future::join_all;
 use syncline_batch::SealingKey;
 use syncline_domain::ErrorCode;
 use syncline_domain::describe::ObjectDescribe;
-use syncline_wire::access::{DescribeRequest, GetRunKeysRequest, LeaseQuotaRequest, LeaseQuotaResponse, ReportUsageRequest};
+use syncline_domain::retry::RetryPolicy;
+use syncline_wire::access::{
+    DescribeRequest, GetAccessRequest, GetRunKeysRequest, LeaseQuotaRequest, LeaseQuotaResponse, ReportUsageRequest,
+};
 use syncline_wire::caller;
 use syncline_wire::connection::{Connection, DeleteConnectionRequest, GetConnectionRequest, ListConnectionsRequest, TestConnectionRequest};
 use syncline_wire::status::code_of;
@@ -185,6 +188,68 @@ async fn what_cannot_be_applied_is_named_and_stores_nothing() {
         .await
         .unwrap();
     assert_eq!(stored, 0);
+}
+
+#[tokio::test]
+async fn a_retry_policy_is_stored_shown_and_handed_to_stages_from_the_next_access_on() {
+    let bench = Bench::start().await;
+    let replica = bench.replica().await;
+    let defaults = syncline_wire::retry::to_proto(&RetryPolicy::default());
+    let applied = replica.connections.clone().apply_connection(bench.document()).await.unwrap();
+    assert_eq!(applied.into_inner().connection.unwrap().retry, Some(defaults.clone()));
+    let access = async || {
+        let request = GetAccessRequest {
+            connection: "production".to_owned(),
+            stale: String::new(),
+        };
+        replica.access.clone().get_access(request).await.unwrap().into_inner()
+    };
+    assert_eq!(access().await.retry, Some(defaults));
+    let mut changed = bench.document();
+    changed
+        .yaml
+        .push_str("  retry: {attempts: 2, initial_delay: 20ms, statuses: [503], request_timeout: 2m}\n");
+    assert!(
+        replica
+            .connections
+            .clone()
+            .apply_connection(changed.clone())
+            .await
+            .unwrap()
+            .into_inner()
+            .changed
+    );
+    let expected = RetryPolicy {
+        attempts_max: 2,
+        delay_min: Duration::from_millis(20),
+        statuses: [503].into(),
+        request_timeout: Duration::from_secs(120),
+        ..RetryPolicy::default()
+    };
+    let policy = access().await.retry.as_ref().map(syncline_wire::retry::from_proto);
+    assert_eq!(policy, Some(expected.clone()));
+    let shown = GetConnectionRequest {
+        name: "production".to_owned(),
+    };
+    let shown = replica.connections.clone().get_connection(shown).await.unwrap().into_inner();
+    assert_eq!(shown.connection.unwrap().retry, Some(syncline_wire::retry::to_proto(&expected)));
+    // Applied again, it is the same.
+    assert!(
+        !replica
+            .connections
+            .clone()
+            .apply_connection(changed.clone())
+            .await
+            .unwrap()
+            .into_inner()
+            .changed
+    );
+    changed.yaml = changed.yaml.replace("request_timeout: 2m", "request_timeout: 0s");
+    let refused = replica.connections.clone().apply_connection(changed).await.unwrap_err();
+    assert!(
+        refused.message().contains("line 8") && refused.message().contains("100ms to 30m"),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test]

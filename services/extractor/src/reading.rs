@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use arrow_array::RecordBatch;
 use async_trait::async_trait;
 use futures::StreamExt;
-use syncline_connect::retry::RetryPolicy;
 use syncline_connect::{ConnectError, Generation, GenerationState, Hints, Query, Source};
 use syncline_domain::plan::{ObjectPlan, Plan};
 use syncline_domain::{ErrorCode, RunId};
@@ -122,9 +121,10 @@ impl Reading {
         }
     }
 
-    fn source(&self, plan: &Plan) -> Result<Salesforce, ConnectError> {
+    async fn source(&self, plan: &Plan) -> Result<Salesforce, ConnectError> {
         let access = ServiceAccess::new(plan.source.connection.clone(), self.platform.peers.connector.clone());
-        Salesforce::new(Arc::new(access), RetryPolicy::default())
+        let policy = access.retry_policy().await?;
+        Salesforce::new(Arc::new(access), policy)
     }
 
     /// The generation to read: the newest one, or a new one where there is none or it was lost.
@@ -195,7 +195,7 @@ impl Reading {
     }
 
     async fn read(&self, work: &Work, plan: &Plan, hash: &str, object: &ObjectPlan) -> Result<Outcome, Broken> {
-        let source = self.source(plan)?;
+        let source = self.source(plan).await?;
         let query = self.query(plan, object);
         let generation = self.generation(work, &source, &query, object.records).await?;
         let handle = Generation(generation.handle.clone());

@@ -178,6 +178,37 @@ fn assert_complete(desk: &Desk, raw: &[(BatchName, Body)], generation: u32) {
 }
 
 #[tokio::test]
+async fn the_connection_s_retry_policy_is_in_force_here() {
+    let desk = Desk::start().await;
+    let busy = json!({"kind": "status", "status": 503, "method": "POST", "path": "/jobs/query", "times": 1});
+    let gone = json!({"kind": "status", "status": 503, "method": "GET", "path": "/jobs/query", "times": 1});
+    let impatient = syncline_domain::retry::RetryPolicy {
+        attempts_max: 1,
+        ..Default::default()
+    };
+    desk.bench
+        .peers
+        .script(|s| s.retry = Some(syncline_wire::retry::to_proto(&impatient)));
+    for fault in [busy, gone.clone()] {
+        desk.org.state.faults.add(serde_json::from_value(fault).unwrap());
+        assert_eq!(
+            desk.work().await.unwrap_err().code(),
+            ErrorCode::Unreachable,
+            "one try, and no more"
+        );
+    }
+    let patient = syncline_domain::retry::RetryPolicy {
+        delay_min: Duration::from_millis(1),
+        ..Default::default()
+    };
+    desk.bench
+        .peers
+        .script(|s| s.retry = Some(syncline_wire::retry::to_proto(&patient)));
+    desk.org.state.faults.add(serde_json::from_value(gone).unwrap());
+    desk.until_done().await;
+}
+
+#[tokio::test]
 async fn a_full_reading_publishes_exactly_the_rows_of_the_source() {
     let desk = Desk::start().await;
     assert_eq!(desk.work().await.unwrap(), DONE);

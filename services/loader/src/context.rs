@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use syncline_batch::SealingKey;
-use syncline_connect::retry::RetryPolicy;
 use syncline_connect::{Column, RowDigester};
 use syncline_domain::describe::FieldType;
 use syncline_domain::plan::{FieldPlan, FieldRole, ObjectPlan, Plan};
@@ -65,11 +64,12 @@ impl Context {
             .digest()
             .map_err(|e| StageError::new(ErrorCode::MaskKey, e.to_string()))?;
         let access = ServiceAccess::new(pinned.plan.target.connection.clone(), platform.peers.connector.clone());
+        let policy = access.retry_policy().await?;
         Ok(Self {
             run_number: store::run_number(&platform.db, work.run()).await?,
             link,
             links,
-            target: Salesforce::new(Arc::new(access), RetryPolicy::default())?,
+            target: Salesforce::new(Arc::new(access), policy)?,
             digester: RowDigester::new(blake3::derive_key("syncline 2026 row digest", &digest_key)),
             hash_keys: HashKeys::new(&digest_key),
             clean: plans.clean_key(work.run()).await?,

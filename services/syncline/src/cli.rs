@@ -147,6 +147,8 @@ pub enum Connection {
     Add(ConnectionAdd),
     /// List connections and their health
     List,
+    /// One connection, its health, and how its requests are tried again
+    Show { name: String },
     /// Sign in, ask the org who it is
     Test { name: String },
     /// Forget a connection

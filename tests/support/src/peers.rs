@@ -13,6 +13,7 @@ use syncline_wire::access::{
 };
 use syncline_wire::analysis::plan_service_server::{PlanService, PlanServiceServer};
 use syncline_wire::analysis::{GetPlanRequest, GetPlanResponse};
+use syncline_wire::connection::RetryPolicy;
 use syncline_wire::monitor::letter_service_server::{LetterService, LetterServiceServer};
 use syncline_wire::monitor::{CountLettersRequest, CountLettersResponse, FetchLettersRequest, FetchLettersResponse, Letter};
 use syncline_wire::run::reopen_service_server::{ReopenService, ReopenServiceServer};
@@ -36,6 +37,8 @@ pub struct Script {
     pub plan: Option<Plan>,
     /// Where the source org is and the token it takes.
     pub org: Option<(String, String)>,
+    /// How the source org's requests are tried again; the defaults when it is not said.
+    pub retry: Option<RetryPolicy>,
     /// The keys under which the run's data keys are wrapped, and these: raw, then clean.
     pub keys: Option<[(SealingKey, SealingKey); 2]>,
     pub stop: bool,
@@ -120,6 +123,7 @@ impl AccessService for Peers {
             instance_url,
             api_version: "65.0".to_owned(),
             access_token,
+            retry: self.script(|s| s.retry.clone()),
         }))
     }
 

@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 use syncline_connect::retry::RetryPolicy;
 use syncline_connect::{Access, AccessToken, ConnectError, Usage};
 use syncline_domain::ErrorCode;
+use tokio::time::Instant;
 
 use crate::describe_cache::DescribeCache;
 use crate::options::Options;
@@ -180,6 +181,21 @@ pub(crate) struct Answer {
     pub(crate) body: Bytes,
 }
 
+/// An answer that has begun, and by when it has to be whole.
+struct Sent {
+    response: reqwest::Response,
+    until: Instant,
+}
+
+impl Sent {
+    /// Reads it to its end.
+    async fn read(self, what: &str) -> Result<Bytes, ConnectError> {
+        tokio::time::timeout_at(self.until, read(self.response, what))
+            .await
+            .map_err(|_| timed_out(what))?
+    }
+}
+
 /// An answer whose body is still to come.
 pub(crate) struct Streaming {
     pub(crate) headers: HeaderMap,
@@ -200,6 +216,12 @@ impl Failure {
     /// It may have arrived: again only if the catalogue and the request allow it, and asking again can help.
     fn of(request: &Request, error: ConnectError) -> Self {
         let again = request.repeatable && error.can_retry() && !error::is_for_the_stage(error.code);
+        Self { error, again }
+    }
+
+    /// The system answered with this status of failure: again only if the policy allows that, too.
+    fn answered(request: &Request, status: StatusCode, error: ConnectError, policy: &RetryPolicy) -> Self {
+        let again = request.repeatable && error::may_pass(&error, status.as_u16(), &policy.statuses);
         Self { error, again }
     }
 }
@@ -286,9 +308,7 @@ impl Client {
         let response = self
             .again(|| async {
                 let what = request.what();
-                let response = tokio::time::timeout(self.policy.request_timeout, self.exchange(request))
-                    .await
-                    .map_err(|_| Failure::of(request, timed_out(&what)))??;
+                let response = self.exchange(request).await?.response;
                 let html = response
                     .headers()
                     .get(header::CONTENT_TYPE)
@@ -330,49 +350,38 @@ impl Client {
         body: BoxStream<'static, Result<Bytes, ConnectError>>,
     ) -> Result<Bytes, ConnectError> {
         let token = self.access.token().await?;
-        let limit = self.policy.request_timeout + Duration::from_secs(bytes / UPLOAD_BYTES_PER_SECOND_MIN);
+        let limit = self.policy.request_timeout + upload_time(bytes);
         let builder = self
             .request(request, &token)
             .header(header::CONTENT_TYPE, content_type)
             .header(header::CONTENT_LENGTH, bytes)
             .body(reqwest::Body::wrap_stream(body));
-        let exchange = async {
-            let response = self.dispatch(request, builder).await.map_err(|f| f.error)?;
-            let status = response.status();
-            let what = request.what();
-            if status == StatusCode::UNAUTHORIZED {
-                // The next call begins under a token that is good.
-                self.access.refresh(&token).await?;
-                return Err(ConnectError::new(ErrorCode::TokenExpired, format!("{what}: the token was refused")));
-            }
-            let wait = retry_after(response.headers());
-            let body = read(response, &what).await?;
-            if status.is_success() {
-                Ok(body)
-            } else {
-                Err(error::from_answer(&what, status.as_u16(), &body, wait))
-            }
-        };
-        tokio::time::timeout(limit, exchange)
-            .await
-            .map_err(|_| timed_out(&request.what()))?
+        let sent = self.dispatch(request, builder, limit).await.map_err(|f| f.error)?;
+        let status = sent.response.status();
+        let what = request.what();
+        if status == StatusCode::UNAUTHORIZED {
+            // The next call begins under a token that is good.
+            self.access.refresh(&token).await?;
+            return Err(ConnectError::new(ErrorCode::TokenExpired, format!("{what}: the token was refused")));
+        }
+        let wait = retry_after(sent.response.headers());
+        let body = sent.read(&what).await?;
+        if status.is_success() {
+            Ok(body)
+        } else {
+            Err(error::from_answer(&what, status.as_u16(), &body, wait))
+        }
     }
 
     async fn again<T, F: Future<Output = Result<T, Failure>>>(&self, attempt: impl FnMut() -> F) -> Result<T, ConnectError> {
-        let policy = self.policy;
-        let delays = ExponentialBuilder::new()
-            .with_min_delay(policy.delay_min)
-            .with_max_delay(policy.delay_max)
-            .with_factor(policy.factor)
-            .with_max_times(policy.attempts_max.saturating_sub(1))
-            .with_jitter();
+        let longest = self.policy.delay_max;
         attempt
-            .retry(delays)
+            .retry(delays(&self.policy))
             .when(|f: &Failure| f.again)
             // A wait that the server asks for is kept; one longer than we ever wait is the stage's to wait for.
             .adjust(|f: &Failure, delay| match f.error.retry_after {
-                Some(asked) if asked > policy.delay_max => None,
-                asked => delay.map(|d| d.max(asked.unwrap_or_default())),
+                Some(asked) if asked > longest => None,
+                asked => delay.map(|d| d.min(longest).max(asked.unwrap_or_default())),
             })
             .notify(|f: &Failure, delay| {
                 tracing::warn!(code = %f.error.code, message = %f.error.message, delay_ms = delay.as_millis(), "request is tried again");
@@ -382,47 +391,41 @@ impl Client {
     }
 
     async fn fetch_once(&self, request: &Request) -> Result<Answer, Failure> {
-        let limit = self.policy.request_timeout + upload_time(&request.body);
-        let exchange = async {
-            let response = self.exchange(request).await?;
-            let (status, headers) = (response.status(), response.headers().clone());
-            let body = read(response, &request.what()).await.map_err(|e| Failure::of(request, e))?;
-            if error::is_html(&body) {
-                let error = ConnectError::new(ErrorCode::BadAnswer, format!("{}: a page instead of data", request.what()));
-                return Err(Failure::of(request, error));
-            }
-            Ok(Answer { status, headers, body })
-        };
-        tokio::time::timeout(limit, exchange)
-            .await
-            .map_err(|_| Failure::of(request, timed_out(&request.what())))?
+        let sent = self.exchange(request).await?;
+        let (status, headers) = (sent.response.status(), sent.response.headers().clone());
+        let body = sent.read(&request.what()).await.map_err(|e| Failure::of(request, e))?;
+        if error::is_html(&body) {
+            let error = ConnectError::new(ErrorCode::BadAnswer, format!("{}: a page instead of data", request.what()));
+            return Err(Failure::of(request, error));
+        }
+        Ok(Answer { status, headers, body })
     }
 
     /// One request, replayed once under a new token if the old one was refused. Only success comes back.
-    async fn exchange(&self, request: &Request) -> Result<reqwest::Response, Failure> {
+    async fn exchange(&self, request: &Request) -> Result<Sent, Failure> {
         let token = self.access.token().await.map_err(Failure::last)?;
-        let mut response = self.send(request, &token).await?;
-        if refuses_token(request, response.status()) {
+        let mut sent = self.send(request, &token).await?;
+        if refuses_token(request, sent.response.status()) {
             let token = self.access.refresh(&token).await.map_err(Failure::last)?;
-            response = self.send(request, &token).await?;
-            if response.status() == StatusCode::UNAUTHORIZED {
+            sent = self.send(request, &token).await?;
+            if sent.response.status() == StatusCode::UNAUTHORIZED {
                 let message = format!("{}: a fresh token was refused as well", request.what());
                 return Err(Failure::last(ConnectError::new(ErrorCode::Credentials, message)));
             }
         }
-        let status = response.status();
+        let status = sent.response.status();
         if status.is_success() || (request.conditional && status == StatusCode::NOT_MODIFIED) {
-            return Ok(response);
+            return Ok(sent);
         }
-        let wait = retry_after(response.headers());
+        let wait = retry_after(sent.response.headers());
         let what = request.what();
-        let body = read(response, &what).await.unwrap_or_default();
+        let body = sent.read(&what).await.unwrap_or_default();
         let mut error = error::from_answer(&what, status.as_u16(), &body, wait);
         error.gone = status == StatusCode::NOT_FOUND;
-        Err(Failure::of(request, error))
+        Err(Failure::answered(request, status, error, &self.policy))
     }
 
-    async fn send(&self, request: &Request, token: &AccessToken) -> Result<reqwest::Response, Failure> {
+    async fn send(&self, request: &Request, token: &AccessToken) -> Result<Sent, Failure> {
         let mut builder = self.request(request, token);
         let zip = self.options.compression.applies(&token.instance_url, request.body.bytes());
         let body = match &request.body {
@@ -435,7 +438,8 @@ impl Client {
                 .await
                 .map_err(Failure::last)?;
         }
-        self.dispatch(request, builder).await
+        let limit = self.policy.request_timeout + upload_time(request.body.bytes());
+        self.dispatch(request, builder, limit).await
     }
 
     /// The request without its body.
@@ -462,11 +466,15 @@ impl Client {
         }
     }
 
-    /// Takes a permit, sends, counts, and notes what the org says of its allocation.
-    async fn dispatch(&self, request: &Request, builder: reqwest::RequestBuilder) -> Result<reqwest::Response, Failure> {
+    /// Takes a permit, sends, counts, and notes what the org says of its allocation. The clock runs from the permit on: the
+    /// wait for one is our own.
+    async fn dispatch(&self, request: &Request, builder: reqwest::RequestBuilder, limit: Duration) -> Result<Sent, Failure> {
         self.access.permit(1).await.map_err(Failure::last)?;
         self.calls.fetch_add(1, Ordering::Relaxed);
-        let response = builder.send().await.map_err(|e| {
+        let until = Instant::now() + limit;
+        let answered = tokio::time::timeout_at(until, builder.send()).await;
+        let answered = answered.map_err(|_| Failure::of(request, timed_out(&request.what())))?;
+        let response = answered.map_err(|e| {
             let what = request.what();
             if e.is_connect() {
                 // Nothing has been sent, so even a request that creates something may be tried again.
@@ -482,8 +490,18 @@ impl Client {
         if let Some(usage) = usage(response.headers()) {
             self.access.observe(usage);
         }
-        Ok(response)
+        Ok(Sent { response, until })
     }
+}
+
+/// The pauses between tries, which are bounded by the policy's longest only once they are adjusted.
+pub(crate) fn delays(policy: &RetryPolicy) -> ExponentialBuilder {
+    let delays = ExponentialBuilder::new()
+        .with_min_delay(policy.delay_min)
+        .with_max_delay(policy.delay_max)
+        .with_factor(policy.factor)
+        .with_max_times(policy.attempts_max.saturating_sub(1));
+    if policy.jitter { delays.with_jitter() } else { delays }
 }
 
 /// Reads JSON; what could not be read is named by place, never quoted.
@@ -508,8 +526,8 @@ fn timed_out(what: &str) -> ConnectError {
     ConnectError::new(ErrorCode::NetworkTimeout, format!("{what}: no answer in time"))
 }
 
-fn upload_time(body: &Body) -> Duration {
-    Duration::from_secs(body.bytes() / UPLOAD_BYTES_PER_SECOND_MIN)
+fn upload_time(bytes: u64) -> Duration {
+    Duration::from_secs(bytes / UPLOAD_BYTES_PER_SECOND_MIN)
 }
 
 async fn read(mut response: reqwest::Response, what: &str) -> Result<Bytes, ConnectError> {

@@ -4,6 +4,7 @@
 //! `errorMessage`. No message of Salesforce is passed on as it stands, because record errors quote values: only the
 //! code, names of fields and objects, and a position in a query survive.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -175,6 +176,20 @@ static RULES: &[Rule] = &[
 #[must_use]
 pub(crate) fn is_for_the_stage(code: ErrorCode) -> bool {
     matches!(code, ErrorCode::DailyApiLimit | ErrorCode::BulkLimit | ErrorCode::JobFailed)
+}
+
+/// Whether an answer of this status may be another one next time. What the org's own code says never passes, does not. A 4xx
+/// with a code that passes (a locked row) is asked again; the other statuses are those that the policy lists.
+#[must_use]
+pub(crate) fn may_pass(error: &ConnectError, status: u16, statuses: &BTreeSet<u16>) -> bool {
+    if is_for_the_stage(error.code) {
+        return false;
+    }
+    if statuses.contains(&status) {
+        // The code that only repeats the status says nothing more.
+        return error.can_retry() || error.code == code_of_status(status);
+    }
+    error.can_retry() && (300..500).contains(&status) && !matches!(status, 408 | 429)
 }
 
 /// The catalogue's code for one of Salesforce's, `None` when the table does not know it.
@@ -399,6 +414,8 @@ fn is_name(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use syncline_connect::retry::RetryPolicy;
+
     use super::*;
 
     /// These pass by themselves.
@@ -482,6 +499,37 @@ mod tests {
             let error = from_answer("GET query", *status, body.as_bytes(), None);
             assert_eq!((error.code, error.native.as_deref()), (*code, *native), "{status} {body}");
         }
+    }
+
+    #[test]
+    fn an_answer_may_pass_if_its_status_is_listed_or_the_org_says_so_with_a_4xx() {
+        let of = |status, body: &str| from_answer("GET query", status, body.as_bytes(), None);
+        let code = |native: &str| format!(r#"[{{"errorCode":"{native}","message":"m"}}]"#);
+        let listed = RetryPolicy::default().statuses;
+        for status in [408, 429, 500, 502, 503, 504] {
+            assert!(may_pass(&of(status, ""), status, &listed), "{status}");
+            assert!(may_pass(&of(status, &code("NEVER_HEARD_OF")), status, &listed), "{status}");
+            assert!(!may_pass(&of(status, ""), status, &BTreeSet::new()), "{status} is not listed");
+        }
+        for (status, body, passes) in [
+            (501, String::new(), false),
+            (520, String::new(), false),
+            (409, String::new(), false),
+            (503, code("SERVER_UNAVAILABLE"), true),
+            (500, code("INVALID_FIELD"), false),
+            (400, code("UNABLE_TO_LOCK_ROW"), true),
+            (400, code("MALFORMED_QUERY"), false),
+        ] {
+            assert_eq!(may_pass(&of(status, &body), status, &listed), passes, "{status} {body}");
+        }
+        let odd = BTreeSet::from([409, 520]);
+        assert!(may_pass(&of(520, "<html></html>"), 520, &odd) && may_pass(&of(409, ""), 409, &odd));
+        // An allocation that is used up frees over hours, whatever is listed.
+        let daily = of(
+            403,
+            r#"[{"errorCode":"REQUEST_LIMIT_EXCEEDED","message":"TotalRequests Limit exceeded."}]"#,
+        );
+        assert!(!may_pass(&daily, 403, &BTreeSet::from([403])));
     }
 
     #[test]

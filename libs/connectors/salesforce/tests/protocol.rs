@@ -26,9 +26,9 @@ fn policy() -> RetryPolicy {
         attempts_max: 3,
         delay_min: Duration::from_millis(1),
         delay_max: Duration::from_secs(1),
-        factor: 2.0,
         connect_timeout: Duration::from_secs(5),
         request_timeout: Duration::from_secs(10),
+        ..RetryPolicy::default()
     }
 }
 
@@ -164,6 +164,69 @@ async fn a_wait_that_the_server_asks_for_is_kept_or_handed_on() {
     let error = salesforce.count(&query(&[("Id", FieldType::Id)])).await.unwrap_err();
     assert_eq!(error.retry_after, Some(Duration::from_secs(3600)));
     assert_eq!(script.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn a_wait_until_a_moment_is_kept_as_well() {
+    let at = chrono::Utc::now() + chrono::TimeDelta::seconds(2);
+    let date = at.format("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    let busy = Reply::json(429, "").header("retry-after", &date);
+    let script = Script::start(vec![busy, Reply::json(200, COUNT)]).await;
+    let patient = RetryPolicy {
+        delay_max: Duration::from_secs(5),
+        ..policy()
+    };
+    let salesforce = salesforce(&Arc::new(TestAccess::new(script.url())), patient);
+    let begun = std::time::Instant::now();
+    assert_eq!(salesforce.count(&query(&[("Id", FieldType::Id)])).await, Ok(17));
+    // A date has no fractions of a second.
+    assert!(begun.elapsed() >= Duration::from_millis(900), "{:?}", begun.elapsed());
+    assert_eq!(script.seen().len(), 2);
+}
+
+#[tokio::test]
+async fn the_connection_s_policy_says_what_is_tried_again_and_how_often() {
+    let asked = async |replies: Vec<Reply>, policy: RetryPolicy| {
+        let script = Script::start(replies).await;
+        let org = salesforce(&Arc::new(TestAccess::new(script.url())), policy);
+        let answer = org.count(&query(&[("Id", FieldType::Id)])).await;
+        (answer.map_err(|e| e.code), script.seen().len())
+    };
+    let odd = || vec![Reply::json(520, ""), Reply::json(200, COUNT)];
+    assert_eq!(asked(odd(), policy()).await, (Err(ErrorCode::BadAnswer), 1), "not in the list");
+    let more = RetryPolicy {
+        statuses: [520].into(),
+        ..policy()
+    };
+    assert_eq!(asked(odd(), more.clone()).await, (Ok(17), 2));
+    let busy = || (0..9).map(|_| Reply::json(503, "")).collect::<Vec<_>>();
+    assert_eq!(asked(busy(), more).await, (Err(ErrorCode::Unreachable), 1), "no longer in the list");
+    for attempts_max in [1, 4] {
+        let policy = RetryPolicy { attempts_max, ..policy() };
+        assert_eq!(asked(busy(), policy).await, (Err(ErrorCode::Unreachable), attempts_max));
+    }
+}
+
+#[tokio::test]
+async fn an_org_that_goes_silent_costs_the_request_timeout_and_waiting_for_a_permit_costs_none() {
+    // It accepts and says nothing.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let policy = RetryPolicy {
+        attempts_max: 1,
+        request_timeout: Duration::from_millis(200),
+        ..policy()
+    };
+    let org = salesforce(&Arc::new(TestAccess::new(url)), policy.clone());
+    let begun = std::time::Instant::now();
+    let error = org.count(&query(&[("Id", FieldType::Id)])).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::NetworkTimeout);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+
+    let script = Script::start(vec![Reply::json(200, COUNT)]).await;
+    let access = Arc::new(TestAccess::new(script.url()).permits_after(Duration::from_millis(600)));
+    let org = salesforce(&access, policy);
+    assert_eq!(org.count(&query(&[("Id", FieldType::Id)])).await, Ok(17));
 }
 
 #[tokio::test]

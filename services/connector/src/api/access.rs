@@ -33,6 +33,7 @@ impl AccessService for Connector {
             instance_url: token.instance_url.clone(),
             api_version: token.api_version.clone(),
             access_token: token.expose().to_owned(),
+            retry: Some(syncline_wire::retry::to_proto(&token.retry)),
         }))
     }
 

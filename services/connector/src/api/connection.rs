@@ -228,6 +228,7 @@ fn to_wire(row: ConnectionRow) -> Result<Connection, Error> {
         name: row.name,
         r#type: document::type_name(document.spec.kind).to_owned(),
         api_version: document::api_version(&document.spec).to_owned(),
+        retry: Some(syncline_wire::retry::to_proto(&document.spec.retry_policy())),
         url: document.spec.url,
         org_type: row.org_type.unwrap_or_default(),
         org_id: row.org_id.unwrap_or_default(),

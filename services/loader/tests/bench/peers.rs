@@ -76,6 +76,7 @@ impl AccessService for Peers {
             instance_url: self.org_url.clone(),
             api_version: "65.0".to_owned(),
             access_token: self.org_token.clone(),
+            retry: None,
         }))
     }
 

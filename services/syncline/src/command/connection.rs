@@ -7,7 +7,9 @@ use syncline_domain::ErrorCode;
 use syncline_domain::spec::{
     ApiVersion, AuthSpec, ConnectionDocument, ConnectionKind, ConnectionMetadata, ConnectionSpec, SecretRef, SystemKind,
 };
-use syncline_wire::connection::{self as wire, DeleteConnectionRequest, ListConnectionsRequest, TestConnectionRequest};
+use syncline_wire::connection::{
+    self as wire, DeleteConnectionRequest, GetConnectionRequest, ListConnectionsRequest, TestConnectionRequest,
+};
 
 use super::{Context, apply, missing};
 use crate::browser::{self, Asking};
@@ -27,6 +29,7 @@ pub async fn run(context: &Context, command: Connection) -> Result<Exit, CliErro
     match command {
         Connection::Add(arguments) => add(context, arguments).await,
         Connection::List => list(context).await,
+        Connection::Show { name } => show(context, name).await,
         Connection::Test { name } => test(context, name).await,
         Connection::Delete { name } => delete(context, name).await,
     }
@@ -93,6 +96,7 @@ fn from_flags(arguments: ConnectionAdd) -> Result<Definitions, CliError> {
             auth,
             api_version: arguments.api_version,
             requests_per_second: None,
+            retry: None,
         },
     };
     // JSON is YAML, too.
@@ -125,6 +129,20 @@ async fn list_of(context: &Context, page_size: u32) -> Result<Vec<wire::Connecti
     };
     let answer = context.gateway.connections().list_connections(ask(request)).await;
     Ok(answer.map_err(|s| context.gateway.error(s))?.into_inner().connections)
+}
+
+async fn show(context: &Context, name: String) -> Result<Exit, CliError> {
+    let answer = context
+        .gateway
+        .connections()
+        .get_connection(ask(GetConnectionRequest { name }))
+        .await;
+    let answer = answer.map_err(|s| context.gateway.error(s))?.into_inner();
+    let connection = answer.connection.ok_or_else(|| missing("connection"))?;
+    context
+        .output
+        .result(&view::connection::details(&connection), &view::connection::to_json(&connection))?;
+    Ok(Exit::Ok)
 }
 
 async fn test(context: &Context, name: String) -> Result<Exit, CliError> {

@@ -1,7 +1,10 @@
 //! Connections and their health.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
-use syncline_wire::connection::Connection;
+use syncline_domain::retry::Span;
+use syncline_wire::connection::{Connection, RetryPolicy};
 
 use super::{dash, moment_json, text_json};
 use crate::figures::{grouped, moment};
@@ -51,7 +54,49 @@ pub fn details(c: &Connection) -> String {
     }
     table.row(["last connected", &moment(c.last_connected_at.as_ref())]);
     table.row(["API calls today", &calls(c)]);
+    if let Some(retry) = &c.retry {
+        table.row(["tries", &tries(retry)]);
+        table.row(["tried again", &retried(retry)]);
+        let (connect, request) = (span(retry.connect_timeout_ms), span(retry.request_timeout_ms));
+        table.row(["given up after", &format!("{connect} to connect, {request} for an answer")]);
+    }
     table.render(0)
+}
+
+fn span(ms: u64) -> String {
+    Span(Duration::from_millis(ms)).to_string()
+}
+
+/// `5, after 1s, growing by 2 up to 1m, jittered`
+fn tries(retry: &RetryPolicy) -> String {
+    if retry.attempts <= 1 {
+        return "1".to_owned();
+    }
+    let (first, longest) = (span(retry.initial_delay_ms), span(retry.max_delay_ms));
+    let jitter = if retry.jitter { ", jittered" } else { "" };
+    format!(
+        "{}, after {first}, growing by {} up to {longest}{jitter}",
+        retry.attempts, retry.factor
+    )
+}
+
+fn retried(retry: &RetryPolicy) -> String {
+    let statuses: Vec<String> = retry.statuses.iter().map(ToString::to_string).collect();
+    let and = if statuses.is_empty() { "" } else { " and HTTP " };
+    format!("network errors{and}{}", statuses.join(", "))
+}
+
+fn retry_json(retry: &RetryPolicy) -> Value {
+    json!({
+        "attempts": retry.attempts,
+        "initial_delay": span(retry.initial_delay_ms),
+        "factor": retry.factor,
+        "max_delay": span(retry.max_delay_ms),
+        "jitter": retry.jitter,
+        "statuses": retry.statuses,
+        "connect_timeout": span(retry.connect_timeout_ms),
+        "request_timeout": span(retry.request_timeout_ms),
+    })
 }
 
 #[must_use]
@@ -65,5 +110,31 @@ pub fn to_json(c: &Connection) -> Value {
         "health": {"state": text_json(&c.health), "code": text_json(&c.health_code), "message": text_json(&c.health_message)},
         "last_connected_at": moment_json(c.last_connected_at.as_ref()),
         "api_calls": {"used": c.api_calls_used, "max": c.api_calls_max},
+        "retry": c.retry.as_ref().map(retry_json),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_policy_is_shown_as_it_would_be_written() {
+        let policy = syncline_domain::retry::RetryPolicy::default();
+        let connection = Connection {
+            name: "uat".into(),
+            retry: Some(syncline_wire::retry::to_proto(&policy)),
+            ..Connection::default()
+        };
+        let text = details(&connection);
+        for line in [
+            "5, after 1s, growing by 2 up to 1m, jittered",
+            "network errors and HTTP 408, 429, 500, 502, 503, 504",
+            "30s to connect, 1m for an answer",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
+        let retry = &to_json(&connection)["retry"];
+        assert_eq!((&retry["max_delay"], &retry["statuses"][5]), (&json!("1m"), &json!(504)));
+    }
 }

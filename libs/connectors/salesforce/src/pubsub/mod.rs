@@ -14,7 +14,7 @@ mod refusal;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBuilder};
+use backon::BackoffBuilder;
 use syncline_connect::retry::RetryPolicy;
 use syncline_connect::{Access, AccessToken, ConnectError};
 use syncline_domain::ErrorCode;
@@ -25,6 +25,7 @@ use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 use tonic::{Request, Streaming};
 
 use crate::change_event::{ChangeEvent, Decoder};
+use crate::client::delays;
 use proto::pub_sub_client::PubSubClient;
 use proto::{FetchRequest, FetchResponse, ReplayPreset, SchemaRequest};
 use refusal::{Act, Refusal};
@@ -169,14 +170,8 @@ impl Subscription {
     /// When the position is lost ([`ConnectError::gone`]), the topic is not there, a new session is refused as well, an
     /// event cannot be decoded (the position stays before its answer), or nothing answers in all attempts.
     pub async fn next(&mut self) -> Result<Delivery, ConnectError> {
-        let policy = self.pubsub.policy;
-        let mut pauses = ExponentialBuilder::new()
-            .with_min_delay(policy.delay_min)
-            .with_max_delay(policy.delay_max)
-            .with_factor(policy.factor)
-            .with_max_times(policy.attempts_max.saturating_sub(1))
-            .with_jitter()
-            .build();
+        let longest = self.pubsub.policy.delay_max;
+        let mut pauses = delays(&self.pubsub.policy).build().map(|pause| pause.min(longest));
         let mut renewed = false;
         loop {
             let refusal = match self.attempt().await {

@@ -7,6 +7,7 @@ pub mod raw;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::body::Body;
@@ -205,6 +206,7 @@ pub struct TestAccess {
     token: AtomicU64,
     permits: AtomicU64,
     fixed: Option<String>,
+    permit_wait: Duration,
     observed: Mutex<Option<Usage>>,
 }
 
@@ -215,6 +217,7 @@ impl TestAccess {
             token: AtomicU64::new(0),
             permits: AtomicU64::new(0),
             fixed: None,
+            permit_wait: Duration::ZERO,
             observed: Mutex::new(None),
         }
     }
@@ -225,6 +228,12 @@ impl TestAccess {
             fixed: Some(token.to_owned()),
             ..Self::new(url)
         }
+    }
+
+    /// Each permit takes this long to come.
+    pub fn permits_after(mut self, wait: Duration) -> Self {
+        self.permit_wait = wait;
+        self
     }
 
     pub fn permits(&self) -> u64 {
@@ -254,6 +263,7 @@ impl Access for TestAccess {
     }
 
     async fn permit(&self, calls: u32) -> Result<(), ConnectError> {
+        tokio::time::sleep(self.permit_wait).await;
         self.permits.fetch_add(u64::from(calls), Ordering::SeqCst);
         Ok(())
     }

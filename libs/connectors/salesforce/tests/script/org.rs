@@ -21,9 +21,9 @@ pub fn policy() -> RetryPolicy {
         attempts_max: 3,
         delay_min: Duration::from_millis(1),
         delay_max: Duration::from_millis(50),
-        factor: 2.0,
         connect_timeout: Duration::from_secs(5),
         request_timeout: Duration::from_secs(20),
+        ..RetryPolicy::default()
     }
 }
 
