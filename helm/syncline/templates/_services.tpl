@@ -7,7 +7,7 @@ pods share its work. helm/check_rendered.py holds all of them against the source
 */}}
 {{- define "syncline.services" -}}
 gateway: {port: 7600, nats: false, keys: [], calls: [coordinator, connector, analyzer, monitor], orgs: false, scales: false}
-coordinator: {port: 7601, nats: true, keys: [], calls: [extractor, masker, loader, monitor], orgs: false, scales: false}
+coordinator: {port: 7601, nats: true, keys: [], calls: [connector, extractor, masker, loader, monitor], orgs: false, scales: false}
 connector: {port: 7602, nats: true, keys: [credentials, kek-raw, kek-clean], calls: [], orgs: true, scales: false}
 analyzer: {port: 7603, nats: true, keys: [], calls: [coordinator, connector], orgs: true, scales: false}
 extractor: {port: 7604, nats: true, keys: [kek-raw, digest], calls: [coordinator, connector, analyzer], orgs: true, scales: true}

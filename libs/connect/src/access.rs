@@ -1,8 +1,10 @@
 //! Short-lived access to a system. Credentials stay with the connector service; stages get tokens.
 
 use std::fmt;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use syncline_domain::breaker::Failure;
 
 use crate::ConnectError;
 use crate::retry::RetryPolicy;
@@ -63,6 +65,17 @@ pub struct Usage {
     pub max: u64,
 }
 
+/// What a request told of the system itself, apart from what it was about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sign {
+    /// It is there: it answered, with whatever.
+    Answered,
+    /// It is away.
+    Away(Failure),
+    /// It asks to be left alone for longer than a request waits.
+    Wait(Duration),
+}
+
 /// Provides tokens and quota for one connection.
 #[async_trait]
 pub trait Access: Send + Sync + fmt::Debug {
@@ -73,7 +86,12 @@ pub trait Access: Send + Sync + fmt::Debug {
     async fn refresh(&self, stale: &AccessToken) -> Result<AccessToken, ConnectError>;
 
     /// Waits until `calls` requests may be made under the connection's quota, which all replicas share.
+    ///
+    /// While the system is away it answers [`ErrorCode::HeldBack`](syncline_domain::ErrorCode::HeldBack) instead of waiting.
     async fn permit(&self, calls: u32) -> Result<(), ConnectError>;
+
+    /// Notes what a request that had its permit told of the system. An access without a circuit breaker has no use for it.
+    async fn note(&self, _sign: Sign) {}
 
     /// Notes what the system said of its use.
     fn observe(&self, usage: Usage);

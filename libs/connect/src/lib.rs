@@ -15,7 +15,7 @@ pub mod schema;
 pub mod source;
 pub mod target;
 
-pub use access::{Access, AccessToken, Usage};
+pub use access::{Access, AccessToken, Sign, Usage};
 pub use digest::RowDigester;
 pub use error::ConnectError;
 pub use source::{Generation, GenerationState, Hints, OrgInfo, OrgKind, Page, Query, Source};

@@ -209,6 +209,10 @@ catalogue! {
         "System unreachable",
         "A system could not be reached.",
         "Check its address and whether it runs; the run resumes by itself once it is back.";
+    HeldBack = "NETWORK_BREAKER_001", Warning, Platform, retry: true, auto: true,
+        "Connection held back",
+        "Nothing is sent over the connection for now: its circuit breaker is open because requests failed in a row, or its system asked to be left alone.",
+        "Nothing is lost: the run goes on by itself when a probe is answered. `syncline connection test NAME` asks at once; see whether the system runs.";
     BadAnswer = "NETWORK_ANSWER_001", Warning, Platform, retry: true, auto: true,
         "Answer not understood",
         "A system answered with something that is not the API's form, such as a maintenance page.",

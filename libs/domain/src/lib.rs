@@ -9,6 +9,7 @@
 
 pub mod audit;
 pub mod batch_name;
+pub mod breaker;
 pub mod catalogue;
 pub mod counts;
 pub mod describe;

@@ -2,24 +2,27 @@
 
 use std::fmt;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use syncline_connect::access::fingerprint;
 use syncline_connect::retry::RetryPolicy;
-use syncline_connect::{Access, AccessToken, ConnectError, Usage};
+use syncline_connect::{Access, AccessToken, ConnectError, Sign, Usage};
 use syncline_domain::describe::ObjectDescribe;
 use syncline_domain::{ConnectionName, ErrorCode, ObjectName};
 use syncline_wire::access::access_service_client::AccessServiceClient;
-use syncline_wire::access::{DescribeRequest, GetAccessRequest, LeaseQuotaRequest, ReportUsageRequest};
-use syncline_wire::status::code_of;
+use syncline_wire::access::{DescribeRequest, GetAccessRequest, LeaseQuotaRequest, ReportOutcomeRequest, ReportUsageRequest};
+use syncline_wire::status::{code_of, wait_of};
 use tonic::Status;
 
 use crate::rpc::{MESSAGE_BYTES_MAX, Traced, with_trace};
 
 /// Requests that are leased at once, so that most need no round trip.
 const QUOTA_BLOCK: u32 = 20;
+
+/// A report of what became of a request is worth no longer wait.
+const REPORT_WAIT: Duration = Duration::from_secs(2);
 
 /// Pause after a lease of nothing.
 const EMPTY_GRANT_PAUSE: Duration = Duration::from_millis(100);
@@ -31,6 +34,10 @@ pub struct ServiceAccess {
     token: Mutex<Option<AccessToken>>,
     /// Requests left of the leased block.
     block: AtomicU32,
+    /// Something was answered since the last lease.
+    served: AtomicBool,
+    /// The connector waits for word of the next answer: a request failed, or this is the probe.
+    awaited: AtomicBool,
 }
 
 impl fmt::Debug for ServiceAccess {
@@ -50,6 +57,8 @@ impl ServiceAccess {
             client,
             token: Mutex::new(None),
             block: AtomicU32::new(0),
+            served: AtomicBool::new(false),
+            awaited: AtomicBool::new(false),
         }
     }
 
@@ -140,8 +149,12 @@ impl Access for ServiceAccess {
             let request = LeaseQuotaRequest {
                 connection: self.connection.to_string(),
                 calls: calls.max(QUOTA_BLOCK),
+                served: self.served.swap(false, Ordering::AcqRel),
             };
             let answer = self.client.clone().lease_quota(request).await.map_err(|s| error(&s))?.into_inner();
+            if answer.probe {
+                self.awaited.store(true, Ordering::Release);
+            }
             let mut wait = Duration::from_millis(answer.wait_ms);
             if answer.granted == 0 {
                 // Against the contract; asking again at once would only add load.
@@ -149,6 +162,35 @@ impl Access for ServiceAccess {
             }
             tokio::time::sleep(wait).await;
             self.block.fetch_add(answer.granted, Ordering::AcqRel);
+        }
+    }
+
+    /// Costs a call only on failure, and for the first answer after one.
+    async fn note(&self, sign: Sign) {
+        let mut request = ReportOutcomeRequest {
+            connection: self.connection.to_string(),
+            ..ReportOutcomeRequest::default()
+        };
+        match sign {
+            Sign::Answered => {
+                self.served.store(true, Ordering::Release);
+                if !self.awaited.swap(false, Ordering::AcqRel) {
+                    return;
+                }
+            }
+            Sign::Away(failure) => failure.as_str().clone_into(&mut request.failure),
+            Sign::Wait(wait) => request.wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
+        }
+        if sign != Sign::Answered {
+            self.served.store(false, Ordering::Release);
+            self.awaited.store(true, Ordering::Release);
+            // What is left of the block was leased from a system that was there.
+            self.block.store(0, Ordering::Release);
+        }
+        let mut client = self.client.clone();
+        let told = tokio::time::timeout(REPORT_WAIT, client.report_outcome(request)).await;
+        if !matches!(told, Ok(Ok(_))) {
+            tracing::debug!(connection = %self.connection, ?sign, "the connector could not be told what became of a request");
         }
     }
 
@@ -170,5 +212,5 @@ impl Access for ServiceAccess {
 
 fn error(status: &Status) -> ConnectError {
     let code = code_of(status).unwrap_or(ErrorCode::Unreachable);
-    ConnectError::new(code, format!("connector service: {}", status.message()))
+    ConnectError::new(code, format!("connector service: {}", status.message())).retry_after(wait_of(status))
 }

@@ -16,6 +16,8 @@ const CALLERS: &[(&str, &[&str])] = &[
     ("syncline.run.v1.RunControlService", &["analyzer", "extractor", "masker", "loader"]),
     ("syncline.run.v1.ReopenService", &["monitor"]),
     ("syncline.connection.v1.ConnectionService", &["gateway"]),
+    // Apart from ConnectionService, which changes connections.
+    ("syncline.connection.v1.BreakerService", &["coordinator"]),
     // Tokens and wrapped keys.
     ("syncline.access.v1.AccessService", &["analyzer", "extractor", "masker", "loader"]),
     ("syncline.analysis.v1.AnalysisService", &["gateway"]),

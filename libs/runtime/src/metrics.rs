@@ -51,6 +51,7 @@ metrics! {
     MASKED_VALUES Counter "syncline.masked.values" "{value}" ["strategy"] "Values that a masking strategy replaced.";
     CLAIMS_UNSETTLED Gauge "syncline.claims.unsettled" "{job}" [] "Jobs at targets of which it is not recorded yet what came of them.";
     QUOTA_LEFT Gauge "syncline.quota.left" "{call}" ["connection"] "Daily API calls that a system said are left.";
+    BREAKER_OPEN Gauge "syncline.breaker.open" "1" ["connection"] "1: nothing is sent over a connection, because its system is away or asked for it; 0: requests go out.";
     TOKEN_REFRESHES Counter "syncline.token.refreshes" "{token}" ["outcome"] "Access tokens that were asked for: ok, or failed.";
     RUNS_ACTIVE Gauge "syncline.runs.active" "{run}" ["status"] "Runs that are not finished.";
     RUN_DURATION Histogram "syncline.run.duration" "s" ["status"] "From submit to the end of a run.";

@@ -82,6 +82,14 @@ impl StageError {
         }
     }
 
+    /// How long trying again would be in vain, if that is known.
+    fn wait(&self) -> Duration {
+        match self {
+            Self::Connect(error) => error.retry_after.unwrap_or_default(),
+            Self::Failed { .. } | Self::Lease(_) | Self::Database(_) | Self::Bus(_) => Duration::ZERO,
+        }
+    }
+
     #[must_use]
     pub fn code(&self) -> ErrorCode {
         match self {
@@ -317,6 +325,7 @@ async fn reclaim(platform: &Platform) -> Result<Vec<TaskId>, sqlx::Error> {
             object: object.to_string(),
             step: task.step.clone(),
             reason: "whoever worked on it is gone".to_owned(),
+            wait_ms: 0,
         };
         let fact = Fact::StepYielded(yielded);
         outbox::event(&mut tx, &event(&platform.config.tenant, &task.run, fact)).await?;
@@ -349,6 +358,21 @@ async fn keep(platform: Platform, work: Work) -> LeaseError {
     }
 }
 
+/// Code first, so that whoever explains it finds its remedy.
+fn reason(error: &StageError) -> String {
+    let (code, text) = (error.code().as_str(), error.to_string());
+    if text.starts_with(code) { text } else { format!("{code}: {text}") }
+}
+
+fn yielded(object: String, step: String, reason: String, wait: Duration) -> Fact {
+    Fact::StepYielded(StepYielded {
+        object,
+        step,
+        reason,
+        wait_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
+    })
+}
+
 async fn conclude(platform: &Platform, stage: &dyn Stage, work: &Work, result: Result<Outcome, StageError>) -> Result<(), StageError> {
     let task = &work.lease.task;
     let object = task.object.as_ref().map(ToString::to_string).unwrap_or_default();
@@ -364,7 +388,14 @@ async fn conclude(platform: &Platform, stage: &dyn Stage, work: &Work, result: R
         }
         Ok(Outcome::Yielded { reason }) => {
             work.lease.release(&mut *tx, false).await?;
-            outbox::event(&mut tx, &work.event(Fact::StepYielded(StepYielded { object, step, reason }))).await?;
+            outbox::event(&mut tx, &work.event(yielded(object, step, reason, Duration::ZERO))).await?;
+        }
+        // Nothing was sent, so nothing has failed: it waits, like a task without room.
+        Err(error) if error.code() == ErrorCode::HeldBack => {
+            work.lease.release(&mut *tx, false).await?;
+            tracing::info!(%error, "a connection is held back; the task is given back");
+            let reason = reason(&error);
+            outbox::event(&mut tx, &work.event(yielded(object, step, reason, error.wait()))).await?;
         }
         Ok(Outcome::Stopped) => {
             work.lease.release(&mut *tx, false).await?;
@@ -380,8 +411,8 @@ async fn conclude(platform: &Platform, stage: &dyn Stage, work: &Work, result: R
             if code.entry().can_retry && !(code == ErrorCode::Internal && failures >= FAILURES_MAX) {
                 metrics::count(metrics::RETRIES, 1, &[("stage", platform.config.service), ("code", code.as_str())]);
                 tracing::warn!(%code, %error, failures, "a task failed and will be tried again");
-                let reason = format!("{code}: {error}");
-                outbox::event(&mut tx, &work.event(Fact::StepYielded(StepYielded { object, step, reason }))).await?;
+                let reason = reason(&error);
+                outbox::event(&mut tx, &work.event(yielded(object, step, reason, error.wait()))).await?;
             } else {
                 tracing::error!(%code, %error, "a task failed; the run stops");
                 let fact = StepFailed {

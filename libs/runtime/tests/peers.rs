@@ -5,10 +5,12 @@
 mod bench;
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bench::{Bench, serve};
 use futures::future::join_all;
-use syncline_connect::Access;
+use syncline_connect::{Access, Sign};
+use syncline_domain::breaker::Failure;
 use syncline_domain::plan::{Cost, Endpoint, Plan};
 use syncline_domain::run::Step;
 use syncline_domain::{ConnectionName, ErrorCode, ObjectName, RunId, SyncName};
@@ -23,7 +25,7 @@ use syncline_wire::analysis::{GetPlanRequest, GetPlanResponse};
 use syncline_wire::connection::RetryPolicy;
 use syncline_wire::stage::stage_service_client::StageServiceClient;
 use syncline_wire::stage::{GetProgressRequest, ReopenRequest};
-use syncline_wire::status::{code_of, status};
+use syncline_wire::status::{code_of, retry_after, status};
 use tonic::service::Routes;
 use tonic::{Code, Request, Response, Status};
 
@@ -33,6 +35,11 @@ struct Peer {
     tokens: Arc<Mutex<Vec<String>>>,
     leases: Arc<Mutex<Vec<u32>>>,
     grants: Arc<Mutex<Vec<u32>>>,
+    served: Arc<Mutex<Vec<bool>>>,
+    outcomes: Arc<Mutex<Vec<(String, u64)>>>,
+    /// The breaker is open for so long.
+    refusing: Arc<Mutex<Option<Duration>>>,
+    probing: bool,
     describes: Vec<String>,
     plans: Arc<Mutex<Vec<String>>>,
     plan_json: Vec<u8>,
@@ -53,10 +60,24 @@ impl AccessService for Peer {
     }
 
     async fn lease_quota(&self, request: Request<LeaseQuotaRequest>) -> Result<Response<LeaseQuotaResponse>, Status> {
-        let calls = request.into_inner().calls;
+        let LeaseQuotaRequest { calls, served, .. } = request.into_inner();
         self.leases.lock().unwrap().push(calls);
+        self.served.lock().unwrap().push(served);
+        if let Some(wait) = self.refusing.lock().unwrap().as_ref() {
+            return Err(retry_after(ErrorCode::HeldBack, "nothing is sent to `production`", *wait));
+        }
         let granted = self.grants.lock().unwrap().pop().unwrap_or(calls);
-        Ok(Response::new(LeaseQuotaResponse { granted, wait_ms: 0 }))
+        Ok(Response::new(LeaseQuotaResponse {
+            granted,
+            wait_ms: 0,
+            probe: self.probing,
+        }))
+    }
+
+    async fn report_outcome(&self, request: Request<ReportOutcomeRequest>) -> Result<Response<ReportOutcomeResponse>, Status> {
+        let request = request.into_inner();
+        self.outcomes.lock().unwrap().push((request.failure, request.wait_ms));
+        Ok(Response::new(ReportOutcomeResponse {}))
     }
 
     async fn report_usage(&self, _: Request<ReportUsageRequest>) -> Result<Response<ReportUsageResponse>, Status> {
@@ -125,6 +146,59 @@ async fn a_small_grant_is_added_to_until_it_suffices_and_an_empty_one_is_no_busy
     access.permit(5).await.unwrap();
     assert_eq!(peer.leases.lock().unwrap().len(), 4);
     assert!(begin.elapsed().as_millis() >= 100);
+}
+
+#[tokio::test]
+async fn answers_cost_no_call_and_failures_are_told_and_give_the_block_up() {
+    let peer = Peer::default();
+    let access = access(&peer).await;
+    for _ in 0..30 {
+        access.permit(1).await.unwrap();
+        access.note(Sign::Answered).await;
+    }
+    assert_eq!(*peer.served.lock().unwrap(), [false, true], "it travels with the leases");
+    assert!(peer.outcomes.lock().unwrap().is_empty());
+    access.note(Sign::Away(Failure::NoConnection)).await;
+    access.permit(1).await.unwrap();
+    assert_eq!(
+        *peer.served.lock().unwrap(),
+        [false, true, false],
+        "the rest of the block is not used up"
+    );
+    access.note(Sign::Answered).await;
+    access.note(Sign::Answered).await;
+    access.note(Sign::Wait(Duration::from_secs(90))).await;
+    let told = [("no_connection", 0), ("", 0), ("", 90_000)].map(|(failure, wait)| (failure.to_owned(), wait));
+    assert_eq!(
+        *peer.outcomes.lock().unwrap(),
+        told,
+        "the first answer after a failure is told, and no other"
+    );
+}
+
+#[tokio::test]
+async fn an_open_breaker_is_an_error_that_says_how_long() {
+    let peer = Peer::default();
+    *peer.refusing.lock().unwrap() = Some(Duration::from_secs(17));
+    let error = access(&peer).await.permit(1).await.unwrap_err();
+    assert_eq!(
+        (error.code, error.retry_after),
+        (ErrorCode::HeldBack, Some(Duration::from_secs(17)))
+    );
+    assert!(error.message.contains("`production`"), "{error}");
+    assert_eq!(peer.leases.lock().unwrap().len(), 1, "nobody waits here");
+}
+
+#[tokio::test]
+async fn what_becomes_of_a_probe_is_told() {
+    let peer = Peer {
+        probing: true,
+        ..Peer::default()
+    };
+    let access = access(&peer).await;
+    access.permit(1).await.unwrap();
+    access.note(Sign::Answered).await;
+    assert_eq!(*peer.outcomes.lock().unwrap(), [(String::new(), 0)]);
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use bench::{Bench, SOON, serve};
 use futures::future::BoxFuture;
 use sqlx::PgConnection;
+use syncline_connect::ConnectError;
 use syncline_domain::ErrorCode;
 use syncline_runtime::lease::{self, Take};
 use syncline_runtime::worker::{self, Stage, Work};
@@ -153,10 +154,33 @@ async fn who_yields_says_why_and_can_be_invited_again() {
             object: "Account".to_owned(),
             step: "extract".to_owned(),
             reason: "no room".to_owned(),
+            wait_ms: 0,
         };
         assert_eq!(facts.last(), Some(&Fact::StepYielded(yielded)));
     }
     assert_eq!((bench.live().await, bench.failures().await), (0, 0));
+}
+
+#[tokio::test]
+async fn who_meets_an_open_breaker_waits_instead_of_failing_and_says_for_how_long() {
+    let bench = Bench::start().await;
+    let stage = Script::new(async |_| {
+        let held = ConnectError::new(ErrorCode::HeldBack, "nothing is sent to `uat`");
+        Err(held.retry_after(Some(Duration::from_secs(20))).into())
+    });
+    run(&bench.platform, &stage);
+    for count in 1..=7 {
+        bench.invite("extract").await;
+        let facts = bench.facts(count).await;
+        let yielded = StepYielded {
+            object: "Account".to_owned(),
+            step: "extract".to_owned(),
+            reason: "NETWORK_BREAKER_001: nothing is sent to `uat`".to_owned(),
+            wait_ms: 20_000,
+        };
+        assert_eq!(facts.last(), Some(&Fact::StepYielded(yielded)));
+    }
+    assert_eq!((bench.live().await, bench.failures().await), (0, 0), "no attempt is burnt");
 }
 
 #[tokio::test]
@@ -281,6 +305,7 @@ async fn a_worker_killed_at_work_is_followed_by_another_one() {
         object: "Account".to_owned(),
         step: "extract".to_owned(),
         reason: "whoever worked on it is gone".to_owned(),
+        wait_ms: 0,
     };
     assert_eq!(bench.facts(2).await.last(), Some(&Fact::StepYielded(gone)));
     assert_eq!(stage.calls(), 1);

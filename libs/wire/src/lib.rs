@@ -4,6 +4,7 @@
 //! reflection. [`status`] is the only place where a catalogue code becomes a gRPC status and back.
 
 pub mod audit;
+pub mod breaker;
 pub mod caller;
 pub mod page;
 pub mod retry;

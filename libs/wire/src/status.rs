@@ -57,6 +57,12 @@ pub fn code_of(status: &Status) -> Option<ErrorCode> {
     trailer.or_else(|| status.get_details_error_info()?.reason.parse().ok())
 }
 
+/// When to try again, if a status says so.
+#[must_use]
+pub fn wait_of(status: &Status) -> Option<Duration> {
+    status.get_details_retry_info()?.retry_delay
+}
+
 fn grpc_code(code: ErrorCode) -> Code {
     match code {
         ErrorCode::SyncUnknown | ErrorCode::UnknownConnection => Code::NotFound,
@@ -111,7 +117,6 @@ mod tests {
         assert!(info.metadata.get("remedy").is_some_and(|r| !r.is_empty()));
         let status = retry_after(ErrorCode::Throttled, "x", Duration::from_millis(250));
         assert_eq!(status.code(), Code::ResourceExhausted);
-        let retry = status.get_details_retry_info().and_then(|r| r.retry_delay);
-        assert_eq!(retry, Some(Duration::from_millis(250)));
+        assert_eq!(wait_of(&status), Some(Duration::from_millis(250)));
     }
 }

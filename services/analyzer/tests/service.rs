@@ -29,7 +29,7 @@ use syncline_testkit::{TestDatabase, free_port, servers};
 use syncline_wire::access::access_service_server::{AccessService, AccessServiceServer};
 use syncline_wire::access::{
     DescribeRequest, DescribeResponse, GetAccessRequest, GetAccessResponse, GetRunKeysRequest, GetRunKeysResponse, LeaseQuotaRequest,
-    LeaseQuotaResponse, ReportUsageRequest, ReportUsageResponse,
+    LeaseQuotaResponse, ReportOutcomeRequest, ReportOutcomeResponse, ReportUsageRequest, ReportUsageResponse,
 };
 use syncline_wire::analysis::analysis_service_server::AnalysisService;
 use syncline_wire::analysis::plan_service_server::PlanService;
@@ -133,8 +133,13 @@ impl AccessService for Connector {
         Ok(Response::new(LeaseQuotaResponse {
             granted: request.get_ref().calls,
             wait_ms: 0,
+            probe: false,
         }))
     }
+    async fn report_outcome(&self, _: Request<ReportOutcomeRequest>) -> Result<Response<ReportOutcomeResponse>, Status> {
+        Ok(Response::new(ReportOutcomeResponse {}))
+    }
+
     async fn report_usage(&self, _: Request<ReportUsageRequest>) -> Result<Response<ReportUsageResponse>, Status> {
         Ok(Response::new(ReportUsageResponse {}))
     }

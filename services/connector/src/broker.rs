@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use syncline_connect::access::fingerprint;
 use syncline_connect::{AccessToken, ConnectError};
+use syncline_domain::breaker::Failure;
 use syncline_domain::spec::{AuthSpec, ConnectionDocument, ConnectionSpec};
 use syncline_domain::{ConnectionName, ErrorCode, TenantId};
 use syncline_runtime::keys::provider::KeyProvider;
@@ -26,6 +27,7 @@ use tokio_util::task::TaskTracker;
 use url::Url;
 use zeroize::Zeroizing;
 
+use crate::breakers::Breakers;
 use crate::document::{api_version, is_trustworthy};
 use crate::error::Error;
 use crate::secrets::{Secrets, Vault};
@@ -84,6 +86,7 @@ pub struct Broker {
     tenant: TenantId,
     provider: Arc<dyn KeyProvider>,
     http: reqwest::Client,
+    breakers: Breakers,
     slots: Mutex<HashMap<ConnectionName, Arc<tokio::sync::Mutex<Slot>>>>,
     /// Renewals under way; waited for when stopping.
     renewals: TaskTracker,
@@ -110,12 +113,13 @@ struct Found {
 
 impl Broker {
     #[must_use]
-    pub fn new(db: PgPool, tenant: TenantId, provider: Arc<dyn KeyProvider>, http: reqwest::Client) -> Self {
+    pub fn new(db: PgPool, tenant: TenantId, provider: Arc<dyn KeyProvider>, http: reqwest::Client, breakers: Breakers) -> Self {
         Self {
             db,
             tenant,
             provider,
             http,
+            breakers,
             slots: Mutex::default(),
             renewals: TaskTracker::new(),
         }
@@ -215,6 +219,9 @@ impl Broker {
         {
             return Err(error);
         }
+        if *want != Want::SignIn {
+            self.breakers.ask_for_sign_in(name).await?;
+        }
 
         let mut tx = self.db.begin().await?;
         let row = store::credential_lock(&mut tx, &self.tenant, name, LOCK_HOLD_MAX)
@@ -242,6 +249,9 @@ impl Broker {
                 {
                     tracing::warn!(connection = %name, code = %error.code(), "renewing ahead of expiry failed; the old token still serves");
                     return Ok(found);
+                }
+                if is_away(&error) {
+                    self.breakers.failed(name, Failure::SignIn).await?;
                 }
                 if !error.code().entry().can_retry {
                     self.record_failure(name, row.version, &document, &error).await?;
@@ -383,6 +393,11 @@ impl Slot {
         };
         (failed.version == version && now.duration_since(failed.at) < trust).then(|| failed.error.clone())
     }
+}
+
+/// Whether a failed sign-in speaks for the system being away.
+fn is_away(error: &Error) -> bool {
+    matches!(error, Error::System { source, .. } if matches!(source.code, ErrorCode::Unreachable | ErrorCode::NetworkTimeout))
 }
 
 /// A token with what the document says of its use.

@@ -1,13 +1,14 @@
 //! What can go wrong here, and the catalogue's code for it. No variant can hold a secret.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use syncline_batch::SealError;
 use syncline_connect::ConnectError;
 use syncline_domain::spec::SpecError;
 use syncline_domain::{ConnectionName, ErrorCode};
 use syncline_runtime::keys::provider::ProviderError;
-use syncline_wire::status::{invalid_field, status};
+use syncline_wire::status::{invalid_field, retry_after, status};
 use thiserror::Error;
 use tonic::Status;
 
@@ -42,6 +43,12 @@ pub enum Error {
         left: u64,
         max: u64,
         reserve: u64,
+    },
+    #[error("nothing is sent to `{name}`: {words}")]
+    HeldBack {
+        name: ConnectionName,
+        words: String,
+        wait: Duration,
     },
     #[error("connection `{name}`: {source}")]
     System { name: ConnectionName, source: ConnectError },
@@ -105,6 +112,7 @@ impl Error {
             Self::InstanceUrl { .. } => ErrorCode::BadAnswer,
             Self::Changed { .. } | Self::Stopping => ErrorCode::Unreachable,
             Self::DailyReserve { .. } => ErrorCode::DailyApiLimit,
+            Self::HeldBack { .. } => ErrorCode::HeldBack,
             Self::System { source, .. } => source.code,
             Self::DatabaseAway(_) => ErrorCode::DatabaseUnavailable,
         }
@@ -129,6 +137,7 @@ impl From<Error> for Status {
             _ => {}
         }
         match &error {
+            Error::HeldBack { wait, .. } => retry_after(error.code(), error.message(), *wait),
             Error::Document(_) => invalid_field(error.code(), "yaml", error.message()),
             _ => status(error.code(), error.message()),
         }

@@ -3,7 +3,8 @@
 //!
 //! Guarantees: credentials lie sealed in this service's schema and nowhere else, and leave it only towards the system
 //! they are for; one sign-in at a time per connection over all replicas, and a rotated refresh token is committed before
-//! the access token that came with it is used; one quota per connection. No secret or token is printed, logged or
+//! the access token that came with it is used; one quota and one
+//! circuit breaker per connection. No secret or token is printed, logged or
 //! part of an error. It must never read or write a record of a system.
 //!
 //! Consumes and publishes nothing on the bus. Owns `connection`, `credential`, `quota`, `describe` and `run_key`.
@@ -13,6 +14,7 @@
 //! Start with [`broker`], then [`api`].
 
 pub mod api;
+pub mod breakers;
 pub mod broker;
 pub mod describes;
 pub mod document;
@@ -35,27 +37,30 @@ use syncline_domain::{ConnectionName, TenantId};
 use syncline_runtime::keys::provider::{Kek, KeyProvider};
 use syncline_runtime::{Config, Platform, rpc};
 use syncline_wire::access::access_service_server::AccessServiceServer;
+use syncline_wire::connection::breaker_service_server::BreakerServiceServer;
 use syncline_wire::connection::connection_service_server::ConnectionServiceServer;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
+use crate::breakers::Breakers;
 use crate::broker::Broker;
 use crate::describes::Describes;
 use crate::error::Error;
 use crate::quota::Quotas;
 use crate::run_keys::RunKeys;
-use crate::systems::System;
+use crate::systems::{Gate, System};
 
 /// The schema of this service.
 pub static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
-/// Both gRPC services. Clones share everything.
+/// The gRPC services. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct Connector {
     db: PgPool,
     tenant: TenantId,
     http: reqwest::Client,
     broker: Arc<Broker>,
+    breakers: Breakers,
     quotas: Arc<Quotas>,
     describes: Arc<Describes>,
     run_keys: Arc<RunKeys>,
@@ -64,9 +69,12 @@ pub struct Connector {
 impl Connector {
     #[must_use]
     pub fn new(db: PgPool, tenant: TenantId, provider: Arc<dyn KeyProvider>, http: reqwest::Client) -> Self {
+        let breakers = Breakers::new(db.clone(), tenant.clone());
+        let broker = Broker::new(db.clone(), tenant.clone(), Arc::clone(&provider), http.clone(), breakers.clone());
         Self {
-            broker: Arc::new(Broker::new(db.clone(), tenant.clone(), Arc::clone(&provider), http.clone())),
-            quotas: Arc::new(Quotas::new(db.clone(), tenant.clone())),
+            broker: Arc::new(broker),
+            quotas: Arc::new(Quotas::new(db.clone(), tenant.clone(), breakers.clone())),
+            breakers,
             describes: Arc::new(Describes::new(db.clone(), tenant.clone())),
             run_keys: Arc::new(RunKeys::new(db.clone(), tenant.clone(), provider)),
             http,
@@ -75,10 +83,12 @@ impl Connector {
         }
     }
 
-    /// Both services, ready to be served.
+    /// All services, ready to be served.
     #[must_use]
     pub fn routes(&self) -> Routes {
-        Routes::new(ConnectionServiceServer::new(self.clone())).add_service(AccessServiceServer::new(self.clone()))
+        Routes::new(ConnectionServiceServer::new(self.clone()))
+            .add_service(AccessServiceServer::new(self.clone()))
+            .add_service(BreakerServiceServer::new(self.clone()))
     }
 
     /// Waits for sign-ins under way, whose answers must not be lost.
@@ -98,8 +108,8 @@ impl Connector {
         Ok((row.version, broker::stored_document(name, &row.document)?))
     }
 
-    fn system(&self, name: &ConnectionName, spec: &ConnectionSpec) -> System {
-        System::open(&self.broker, &self.quotas, &self.http, name, spec)
+    fn system(&self, name: &ConnectionName, spec: &ConnectionSpec, gate: Gate) -> System {
+        System::open(&self.broker, &self.quotas, &self.breakers, &self.http, name, spec, gate)
     }
 
     fn forget(&self, name: &ConnectionName) {
@@ -121,6 +131,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     }
     let http = systems::http_client().context("the connector's HTTP client")?;
     let connector = Connector::new(platform.db.clone(), platform.config.tenant.clone(), provider, http);
+    platform.spawn("circuit breakers' gauge", connector.breakers.clone().measure());
     let served = rpc::serve(&platform, connector.routes()).await;
     connector.stop().await;
     Ok(served?)

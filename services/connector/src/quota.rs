@@ -17,6 +17,7 @@ use sqlx::PgPool;
 use syncline_domain::{ConnectionName, TenantId};
 use syncline_runtime::metrics;
 
+use crate::breakers::Breakers;
 use crate::error::Error;
 use crate::store;
 
@@ -37,6 +38,8 @@ const RESERVE_SHARE: u64 = 50;
 pub struct Block {
     pub granted: u32,
     pub wait: Duration,
+    /// Its outcome decides whether others may send.
+    pub probe: bool,
 }
 
 /// Hands out blocks.
@@ -44,24 +47,26 @@ pub struct Block {
 pub struct Quotas {
     db: PgPool,
     tenant: TenantId,
+    breakers: Breakers,
     limiters: Mutex<HashMap<ConnectionName, (NonZeroU32, Arc<DefaultDirectRateLimiter>)>>,
 }
 
 impl Quotas {
     #[must_use]
-    pub fn new(db: PgPool, tenant: TenantId) -> Self {
+    pub fn new(db: PgPool, tenant: TenantId, breakers: Breakers) -> Self {
         Self {
             db,
             tenant,
+            breakers,
             limiters: Mutex::default(),
         }
     }
 
-    /// A block for a stage.
+    /// A block for a stage; a single call where it is a probe. `served`: calls of its last block were answered, none failed.
     ///
     /// # Errors
-    /// [`Error::DailyReserve`] when the org has few requests left, [`Error::UnknownConnection`].
-    pub async fn lease(&self, name: &ConnectionName, per_second: NonZeroU32, asked: u32) -> Result<Block, Error> {
+    /// [`Error::DailyReserve`] when the org has few requests left, [`Error::HeldBack`], [`Error::UnknownConnection`].
+    pub async fn lease(&self, name: &ConnectionName, per_second: NonZeroU32, asked: u32, served: bool) -> Result<Block, Error> {
         let unknown = || Error::UnknownConnection(name.to_string());
         let usage = store::usage_get(&self.db, &self.tenant, name, REPORT_TRUST)
             .await?
@@ -71,7 +76,15 @@ impl Quotas {
         {
             check_reserve(name, used.try_into().unwrap_or(0), max.try_into().unwrap_or(0))?;
         }
-        self.take(name, per_second, asked).await
+        if !usage.troubled {
+            return self.take(name, per_second, asked).await;
+        }
+        if served {
+            self.breakers.used(name).await?;
+        }
+        let probe = self.breakers.ask(name).await?;
+        let block = self.take(name, per_second, if probe { 1 } else { asked }).await?;
+        Ok(Block { probe, ..block })
     }
 
     /// A block for the connector itself, from the reserve if need be.
@@ -97,6 +110,7 @@ impl Quotas {
         Ok(Block {
             granted: granted.get(),
             wait: ahead.saturating_sub(calls(burst.get())),
+            probe: false,
         })
     }
 

@@ -22,6 +22,7 @@ pub struct ConnectionRow {
     pub calls_used: Option<i64>,
     pub calls_max: Option<i64>,
     pub owner: String,
+    pub breaker: Option<String>,
 }
 
 /// Sealed credentials, and the document that says what they are for.
@@ -43,7 +44,7 @@ pub async fn connection_get(
 ) -> Result<Option<ConnectionRow>, sqlx::Error> {
     sqlx::query_as(
         "select c.name, c.version, c.document, c.org_type, c.org_id, c.org_name, c.health, c.health_code, c.health_message,
-                c.last_connected_at, q.calls_used, q.calls_max, c.owner
+                c.last_connected_at, q.calls_used, q.calls_max, c.owner, q.breaker
          from connection c left join quota q using (tenant, name)
          where c.tenant = $1 and c.name = $2",
     )
@@ -62,7 +63,7 @@ pub async fn connection_list(
 ) -> Result<Vec<ConnectionRow>, sqlx::Error> {
     sqlx::query_as(
         "select c.name, c.version, c.document, c.org_type, c.org_id, c.org_name, c.health, c.health_code, c.health_message,
-                c.last_connected_at, q.calls_used, q.calls_max, c.owner
+                c.last_connected_at, q.calls_used, q.calls_max, c.owner, q.breaker
          from connection c left join quota q using (tenant, name)
          where c.tenant = $1 and c.name collate \"C\" > $2
          order by c.name collate \"C\"
@@ -109,7 +110,7 @@ pub async fn connection_put(
     .await?;
     sqlx::query(
         "insert into quota (tenant, name) values ($1, $2)
-         on conflict (tenant, name) do update set calls_used = null, calls_max = null, reported_at = null",
+         on conflict (tenant, name) do update set calls_used = null, calls_max = null, reported_at = null, breaker = null",
     )
     .bind(tenant.as_str())
     .bind(name.as_str())
@@ -290,6 +291,8 @@ pub struct UsageRow {
     pub calls_used: Option<i64>,
     pub calls_max: Option<i64>,
     pub recent: bool,
+    /// Whether the connection's breaker has anything to say.
+    pub troubled: bool,
 }
 
 /// Losing the last moments of a quota in a crash costs nothing, waiting for the disk before every call would.
@@ -326,7 +329,8 @@ pub async fn usage_get(
 ) -> Result<Option<UsageRow>, sqlx::Error> {
     sqlx::query_as(
         "select calls_used, calls_max,
-                coalesce(reported_at > clock_timestamp() - make_interval(secs => $3), false) as recent
+                coalesce(reported_at > clock_timestamp() - make_interval(secs => $3), false) as recent,
+                breaker is not null as troubled
          from quota where tenant = $1 and name = $2",
     )
     .bind(tenant.as_str())
@@ -354,6 +358,82 @@ pub async fn usage_record(
             .execute(db)
             .await?;
     Ok(done.rows_affected() > 0)
+}
+
+/// A circuit breaker, and the time.
+#[derive(FromRow)]
+pub struct BreakerRow<T> {
+    pub breaker: T,
+    /// Milliseconds since 1970.
+    pub now_ms: i64,
+}
+
+impl<T> BreakerRow<T> {
+    #[must_use]
+    pub fn now(&self) -> u64 {
+        u64::try_from(self.now_ms).unwrap_or(0)
+    }
+}
+
+/// `None` where nothing has failed, or there is no such connection.
+pub async fn breaker_get(
+    db: impl PgExecutor<'_>,
+    tenant: &TenantId,
+    name: &ConnectionName,
+) -> Result<Option<BreakerRow<String>>, sqlx::Error> {
+    sqlx::query_as(
+        "select breaker, (extract(epoch from clock_timestamp()) * 1000)::bigint as now_ms
+         from quota where tenant = $1 and name = $2 and breaker is not null",
+    )
+    .bind(tenant.as_str())
+    .bind(name.as_str())
+    .fetch_optional(db)
+    .await
+}
+
+/// Locked until the transaction ends. `None` if there is no such connection.
+pub async fn breaker_lock(
+    db: &mut PgConnection,
+    tenant: &TenantId,
+    name: &ConnectionName,
+) -> Result<Option<BreakerRow<Option<String>>>, sqlx::Error> {
+    forgetful(db).await?;
+    sqlx::query_as(
+        "select breaker, (extract(epoch from clock_timestamp()) * 1000)::bigint as now_ms
+         from quota where tenant = $1 and name = $2 for update",
+    )
+    .bind(tenant.as_str())
+    .bind(name.as_str())
+    .fetch_optional(db)
+    .await
+}
+
+pub async fn breaker_put(
+    db: &mut PgConnection,
+    tenant: &TenantId,
+    name: &ConnectionName,
+    breaker: Option<&str>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query("update quota set breaker = $3 where tenant = $1 and name = $2")
+        .bind(tenant.as_str())
+        .bind(name.as_str())
+        .bind(breaker)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// Of these connections, or of all.
+pub async fn breaker_list(
+    db: impl PgExecutor<'_>,
+    tenant: &TenantId,
+    names: Option<&[String]>,
+) -> Result<Vec<(String, Option<String>)>, sqlx::Error> {
+    sqlx::query_as("select name, breaker from quota where tenant = $1 and ($2::text[] is null or name = any($2)) order by name")
+        .bind(tenant.as_str())
+        .bind(names)
+        .fetch_all(db)
+        .await
 }
 
 /// A cached describe and its age in seconds.

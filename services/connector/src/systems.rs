@@ -1,17 +1,19 @@
 //! The systems behind connections, for what the connector asks of them itself: who they are, and what they hold.
 
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use syncline_connect::access::fingerprint;
 use syncline_connect::retry::RetryPolicy;
-use syncline_connect::{Access, AccessToken, ConnectError, Usage};
+use syncline_connect::{Access, AccessToken, ConnectError, Sign, Usage};
 use syncline_domain::ConnectionName;
 use syncline_domain::spec::{ConnectionSpec, SystemKind};
 use syncline_salesforce::Salesforce;
 
+use crate::breakers::Breakers;
 use crate::broker::{Broker, Want};
 use crate::error::Error;
 use crate::quota::{CALLS_PER_SECOND_DEFAULT, Quotas};
@@ -34,6 +36,14 @@ pub fn http_client() -> Result<reqwest::Client, ConnectError> {
     })
 }
 
+/// Whether an open circuit breaker keeps the connector from asking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gate {
+    Kept,
+    /// A person wants to know now.
+    Ignored,
+}
+
 /// A system and the way to it.
 pub struct System {
     pub salesforce: Salesforce,
@@ -42,10 +52,22 @@ pub struct System {
 
 impl System {
     #[must_use]
-    pub fn open(broker: &Arc<Broker>, quotas: &Arc<Quotas>, http: &reqwest::Client, name: &ConnectionName, spec: &ConnectionSpec) -> Self {
+    pub fn open(
+        broker: &Arc<Broker>,
+        quotas: &Arc<Quotas>,
+        breakers: &Breakers,
+        http: &reqwest::Client,
+        name: &ConnectionName,
+        spec: &ConnectionSpec,
+        gate: Gate,
+    ) -> Self {
         let access = Arc::new(LocalAccess {
             broker: Arc::clone(broker),
             quotas: Arc::clone(quotas),
+            breakers: breakers.clone(),
+            gate,
+            // Whoever ignores the breaker has to say what it learnt.
+            awaited: AtomicBool::new(gate == Gate::Ignored),
             name: name.clone(),
             per_second: calls_per_second(spec),
             usage: Mutex::default(),
@@ -82,6 +104,10 @@ pub fn calls_per_second(spec: &ConnectionSpec) -> NonZeroU32 {
 struct LocalAccess {
     broker: Arc<Broker>,
     quotas: Arc<Quotas>,
+    breakers: Breakers,
+    gate: Gate,
+    /// The next answer is news: a request failed before it, or it is the probe.
+    awaited: AtomicBool,
     name: ConnectionName,
     per_second: NonZeroU32,
     usage: Mutex<Option<Usage>>,
@@ -106,6 +132,9 @@ impl Access for LocalAccess {
     }
 
     async fn permit(&self, calls: u32) -> Result<(), ConnectError> {
+        if self.gate == Gate::Kept && self.breakers.ask(&self.name).await.map_err(plain)? {
+            self.awaited.store(true, Ordering::Release);
+        }
         let mut left = calls;
         while left > 0 {
             let block = self.quotas.take(&self.name, self.per_second, left).await.map_err(plain)?;
@@ -113,6 +142,24 @@ impl Access for LocalAccess {
             left = left.saturating_sub(block.granted);
         }
         Ok(())
+    }
+
+    async fn note(&self, sign: Sign) {
+        let noted = match sign {
+            Sign::Answered if !self.awaited.swap(false, Ordering::AcqRel) => return,
+            Sign::Answered => self.breakers.answered(&self.name).await,
+            Sign::Away(failure) => self.breakers.failed(&self.name, failure).await,
+            Sign::Wait(wait) => {
+                let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+                self.breakers.asked_to_wait(&self.name, wait_ms).await
+            }
+        };
+        if sign != Sign::Answered {
+            self.awaited.store(true, Ordering::Release);
+        }
+        if let Err(error) = noted {
+            tracing::debug!(connection = %self.name, %error, "what became of a request could not be noted");
+        }
     }
 
     fn observe(&self, usage: Usage) {

@@ -34,6 +34,7 @@ async fn lease(replica: &Replica, calls: u32) -> Result<LeaseQuotaResponse, Stat
     let request = LeaseQuotaRequest {
         connection: "production".to_owned(),
         calls,
+        served: false,
     };
     replica.access.clone().lease_quota(request).await.map(tonic::Response::into_inner)
 }

@@ -9,6 +9,7 @@
 //! [`reopening`] takes a run that ended with errors back to work.
 
 pub mod api;
+mod held_back;
 mod left;
 mod losses;
 pub mod reconciler;

@@ -194,6 +194,7 @@ fn read(fact: Fact) -> Option<Event> {
             object: ObjectName::new(yielded.object).ok()?,
             step: yielded.step.parse::<Step>().ok()?,
             reason: yielded.reason,
+            wait_ms: yielded.wait_ms,
         }),
         Fact::StepFailed(failed) => {
             let failure = failure(

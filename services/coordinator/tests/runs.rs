@@ -5,6 +5,8 @@ mod desk;
 
 use desk::{Desk, done, planned, yaml, yielded};
 use syncline_domain::ErrorCode;
+use syncline_domain::breaker::{Breaker, FAILURES_TO_OPEN, Failure};
+use syncline_wire::breaker::to_proto;
 use syncline_wire::run::run_control_service_server::RunControlService;
 use syncline_wire::run::run_service_server::RunService;
 use syncline_wire::run::{
@@ -218,6 +220,24 @@ async fn an_explanation_says_what_a_run_waits_for_and_what_would_help() {
     let limited = answer.waits.iter().find(|w| w.on == "condition").unwrap();
     assert_eq!((limited.object.as_str(), limited.step.as_str()), ("Account", "extract"));
     assert_eq!(limited.remedy, ErrorCode::DailyApiLimit.entry().remedy);
+
+    // The connector plays beside the extractor here.
+    let mut breaker = Breaker::default();
+    for _ in 0..FAILURES_TO_OPEN {
+        breaker = breaker.failed(Failure::NoAnswer, 1_000_000_000);
+    }
+    let breakers = ["uat", "elsewhere"].map(|name| to_proto(name, &breaker).unwrap());
+    desk.stages[0].script(|s| s.breakers = Some(breakers.to_vec()));
+    let answer = explain().await;
+    let held: Vec<_> = answer.waits.iter().filter(|w| w.what.contains("circuit breaker")).collect();
+    assert_eq!(held.len(), 1, "only of the run's own connections: {held:?}");
+    assert!(held[0].what.starts_with("connection `uat`: 5 requests in a row failed"), "{held:?}");
+    assert_eq!(
+        (held[0].on.as_str(), held[0].since.map(|s| s.seconds)),
+        ("condition", Some(1_000_000))
+    );
+    let first = answer.waits.iter().find(|w| w.on == "condition");
+    assert_eq!(first, Some(held[0]), "the cause stands before what it makes wait");
 
     cancel(&desk, &id).await;
     assert!(explain().await.waits.iter().all(|w| w.object.is_empty()));

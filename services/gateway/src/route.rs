@@ -86,7 +86,7 @@ const fn changes(name: &'static str, role: Role) -> Method {
 
 use Role::{Admin, Operator, Viewer};
 
-/// The public services. `AccessService`, `RunControlService`, `PlanService`, `LetterService` and the services of stages
+/// The public services. `AccessService`, `BreakerService`, `RunControlService`, `PlanService`, `LetterService` and the services of stages
 /// are missing on purpose: they hand out tokens, keys and sealed records.
 pub const SERVICES: &[Service] = &[
     Service {
@@ -224,6 +224,7 @@ mod tests {
             ("/syncline.monitor.v1.MonitorService/WatchRun", Some(Home::Peer(Peer::Monitor))),
             ("/syncline.identity.v1.TokenService/CreateToken", Some(Home::Here)),
             ("/syncline.access.v1.AccessService/GetAccess", None),
+            ("/syncline.connection.v1.BreakerService/ListBreakers", None),
             ("/syncline.run.v1.RunControlService/GetIntent", None),
             ("/syncline.analysis.v1.PlanService/GetPlan", None),
             ("/syncline.stage.v1.StageService/GetProgress", None),

@@ -61,6 +61,7 @@ fn the_table_and_the_contracts_name_the_same_methods() {
             // Every service that is not public is named here, so that a new one is thought about.
             if [
                 "syncline.access.v1.AccessService",
+                "syncline.connection.v1.BreakerService",
                 "syncline.run.v1.RunControlService",
                 "syncline.analysis.v1.PlanService",
                 "syncline.stage.v1.StageService",

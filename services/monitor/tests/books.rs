@@ -374,6 +374,7 @@ async fn a_run_says_what_it_waits_for_until_work_goes_on() {
         object: "Account".into(),
         step: "load_pass_1".into(),
         reason: "quota of uat".into(),
+        wait_ms: 0,
     };
     let waiting = |run: &'static str| {
         let pool = pool.clone();

@@ -9,11 +9,12 @@ use syncline_domain::plan::Plan;
 use syncline_wire::access::access_service_server::{AccessService, AccessServiceServer};
 use syncline_wire::access::{
     DescribeRequest, DescribeResponse, GetAccessRequest, GetAccessResponse, GetRunKeysRequest, GetRunKeysResponse, LeaseQuotaRequest,
-    LeaseQuotaResponse, ReportUsageRequest, ReportUsageResponse,
+    LeaseQuotaResponse, ReportOutcomeRequest, ReportOutcomeResponse, ReportUsageRequest, ReportUsageResponse,
 };
 use syncline_wire::analysis::plan_service_server::{PlanService, PlanServiceServer};
 use syncline_wire::analysis::{GetPlanRequest, GetPlanResponse};
-use syncline_wire::connection::RetryPolicy;
+use syncline_wire::connection::breaker_service_server::{BreakerService, BreakerServiceServer};
+use syncline_wire::connection::{Breaker, ListBreakersRequest, ListBreakersResponse, RetryPolicy};
 use syncline_wire::monitor::letter_service_server::{LetterService, LetterServiceServer};
 use syncline_wire::monitor::{CountLettersRequest, CountLettersResponse, FetchLettersRequest, FetchLettersResponse, Letter};
 use syncline_wire::run::reopen_service_server::{ReopenService, ReopenServiceServer};
@@ -39,6 +40,10 @@ pub struct Script {
     pub org: Option<(String, String)>,
     /// How the source org's requests are tried again; the defaults when it is not said.
     pub retry: Option<RetryPolicy>,
+    /// How the connector refuses to lease quota; it leases it when it is not said.
+    pub quota_refused: Option<Status>,
+    /// The circuit breakers of the run's connections.
+    pub breakers: Option<Vec<Breaker>>,
     /// The keys under which the run's data keys are wrapped, and these: raw, then clean.
     pub keys: Option<[(SealingKey, SealingKey); 2]>,
     pub stop: bool,
@@ -80,6 +85,7 @@ impl Peers {
         };
         let routes = Routes::new(PlanServiceServer::new(peers.clone()))
             .add_service(AccessServiceServer::new(peers.clone()))
+            .add_service(BreakerServiceServer::new(peers.clone()))
             .add_service(RunControlServiceServer::new(peers.clone()))
             .add_service(StageServiceServer::new(peers.clone()))
             .add_service(RefusalServiceServer::new(peers.clone()))
@@ -128,10 +134,18 @@ impl AccessService for Peers {
     }
 
     async fn lease_quota(&self, request: Request<LeaseQuotaRequest>) -> Result<Response<LeaseQuotaResponse>, Status> {
+        if let Some(refusal) = self.script(|s| s.quota_refused.clone()) {
+            return Err(refusal);
+        }
         Ok(Response::new(LeaseQuotaResponse {
             granted: request.get_ref().calls,
             wait_ms: 0,
+            probe: false,
         }))
+    }
+
+    async fn report_outcome(&self, _: Request<ReportOutcomeRequest>) -> Result<Response<ReportOutcomeResponse>, Status> {
+        Ok(Response::new(ReportOutcomeResponse {}))
     }
 
     async fn report_usage(&self, _: Request<ReportUsageRequest>) -> Result<Response<ReportUsageResponse>, Status> {
@@ -150,6 +164,16 @@ impl AccessService for Peers {
             raw_wrapped: raw_kek.wrap(&raw, format!("{run}/raw").as_bytes()),
             clean_wrapped: clean_kek.wrap(&clean, format!("{run}/clean").as_bytes()),
         }))
+    }
+}
+
+#[tonic::async_trait]
+impl BreakerService for Peers {
+    async fn list_breakers(&self, request: Request<ListBreakersRequest>) -> Result<Response<ListBreakersResponse>, Status> {
+        let asked = request.into_inner().connections;
+        let mut breakers = self.script(|s| s.breakers.clone()).ok_or_else(untold)?;
+        breakers.retain(|b| asked.contains(&b.connection));
+        Ok(Response::new(ListBreakersResponse { breakers }))
     }
 }
 

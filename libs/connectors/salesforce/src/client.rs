@@ -1,8 +1,8 @@
 //! One HTTP exchange with an org, done properly.
 //!
 //! Guarantees: a permit is taken before every request that goes out; an expired token is renewed once and the request
-//! replayed once; what the catalogue says may pass is tried again, but only where repeating cannot do something twice;
-//! every answer's `Sforce-Limit-Info` is reported. No error or log line holds a token, a query or a body.
+//! replayed once; what the policy and the catalogue say may pass is tried again, but only where repeating cannot do
+//! something twice; every answer's `Sforce-Limit-Info` is reported, and what an attempt told of the org itself. No error or log line holds a token, a query or a body.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,8 +16,9 @@ use http::{HeaderMap, Method, StatusCode, header};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use syncline_connect::retry::RetryPolicy;
-use syncline_connect::{Access, AccessToken, ConnectError, Usage};
+use syncline_connect::{Access, AccessToken, ConnectError, Sign, Usage};
 use syncline_domain::ErrorCode;
+use syncline_domain::breaker::Failure as Away;
 use tokio::time::Instant;
 
 use crate::describe_cache::DescribeCache;
@@ -202,27 +203,57 @@ pub(crate) struct Streaming {
     pub(crate) body: BoxStream<'static, Result<Bytes, ConnectError>>,
 }
 
-/// An attempt that failed, and whether another may be made.
+/// An attempt that failed, whether another may be made, and what it told of the org.
 struct Failure {
     error: ConnectError,
     again: bool,
+    /// Nothing, where it did not get so far or the answer is nobody's.
+    sign: Option<Sign>,
 }
 
 impl Failure {
+    /// It never got to the org.
     fn last(error: ConnectError) -> Self {
-        Self { error, again: false }
+        Self {
+            error,
+            again: false,
+            sign: None,
+        }
     }
 
     /// It may have arrived: again only if the catalogue and the request allow it, and asking again can help.
     fn of(request: &Request, error: ConnectError) -> Self {
         let again = request.repeatable && error.can_retry() && !error::is_for_the_stage(error.code);
-        Self { error, again }
+        Self { error, again, sign: None }
+    }
+
+    /// No answer, or not all of it.
+    fn unanswered(request: &Request, error: ConnectError) -> Self {
+        Self {
+            sign: Some(Sign::Away(Away::NoAnswer)),
+            ..Self::of(request, error)
+        }
     }
 
     /// The system answered with this status of failure: again only if the policy allows that, too.
     fn answered(request: &Request, status: StatusCode, error: ConnectError, policy: &RetryPolicy) -> Self {
         let again = request.repeatable && error::may_pass(&error, status.as_u16(), &policy.statuses);
-        Self { error, again }
+        Self {
+            sign: Some(sign_of(status, &error, policy)),
+            error,
+            again,
+        }
+    }
+}
+
+/// What an answer of failure tells of the org. With 500 and a code of its own it speaks of the request; a wait that is longer
+/// than ours is everybody's to keep.
+fn sign_of(status: StatusCode, error: &ConnectError, policy: &RetryPolicy) -> Sign {
+    match error.retry_after {
+        Some(wait) if wait > policy.delay_max => Sign::Wait(wait),
+        _ if status == StatusCode::INTERNAL_SERVER_ERROR && error.native.is_some() => Sign::Answered,
+        _ if status.is_server_error() => Sign::Away(Away::ServerError),
+        _ => Sign::Answered,
     }
 }
 
@@ -356,7 +387,15 @@ impl Client {
             .header(header::CONTENT_TYPE, content_type)
             .header(header::CONTENT_LENGTH, bytes)
             .body(reqwest::Body::wrap_stream(body));
-        let sent = self.dispatch(request, builder, limit).await.map_err(|f| f.error)?;
+        let sent = match self.dispatch(request, builder, limit).await {
+            Ok(sent) => sent,
+            Err(failure) => {
+                if let Some(sign) = failure.sign {
+                    self.access.note(sign).await;
+                }
+                return Err(failure.error);
+            }
+        };
         let status = sent.response.status();
         let what = request.what();
         if status == StatusCode::UNAUTHORIZED {
@@ -373,9 +412,21 @@ impl Client {
         }
     }
 
-    async fn again<T, F: Future<Output = Result<T, Failure>>>(&self, attempt: impl FnMut() -> F) -> Result<T, ConnectError> {
+    async fn again<T, F: Future<Output = Result<T, Failure>>>(&self, mut attempt: impl FnMut() -> F) -> Result<T, ConnectError> {
         let longest = self.policy.delay_max;
-        attempt
+        let access = &self.access;
+        let noted = || {
+            let tried = attempt();
+            async move {
+                let tried = tried.await;
+                let sign = tried.as_ref().map_or_else(|f| f.sign, |_| Some(Sign::Answered));
+                if let Some(sign) = sign {
+                    access.note(sign).await;
+                }
+                tried
+            }
+        };
+        noted
             .retry(delays(&self.policy))
             .when(|f: &Failure| f.again)
             // A wait that the server asks for is kept; one longer than we ever wait is the stage's to wait for.
@@ -393,7 +444,7 @@ impl Client {
     async fn fetch_once(&self, request: &Request) -> Result<Answer, Failure> {
         let sent = self.exchange(request).await?;
         let (status, headers) = (sent.response.status(), sent.response.headers().clone());
-        let body = sent.read(&request.what()).await.map_err(|e| Failure::of(request, e))?;
+        let body = sent.read(&request.what()).await.map_err(|e| Failure::unanswered(request, e))?;
         if error::is_html(&body) {
             let error = ConnectError::new(ErrorCode::BadAnswer, format!("{}: a page instead of data", request.what()));
             return Err(Failure::of(request, error));
@@ -410,7 +461,10 @@ impl Client {
             sent = self.send(request, &token).await?;
             if sent.response.status() == StatusCode::UNAUTHORIZED {
                 let message = format!("{}: a fresh token was refused as well", request.what());
-                return Err(Failure::last(ConnectError::new(ErrorCode::Credentials, message)));
+                return Err(Failure {
+                    sign: Some(Sign::Answered),
+                    ..Failure::last(ConnectError::new(ErrorCode::Credentials, message))
+                });
             }
         }
         let status = sent.response.status();
@@ -473,7 +527,7 @@ impl Client {
         self.calls.fetch_add(1, Ordering::Relaxed);
         let until = Instant::now() + limit;
         let answered = tokio::time::timeout_at(until, builder.send()).await;
-        let answered = answered.map_err(|_| Failure::of(request, timed_out(&request.what())))?;
+        let answered = answered.map_err(|_| Failure::unanswered(request, timed_out(&request.what())))?;
         let response = answered.map_err(|e| {
             let what = request.what();
             if e.is_connect() {
@@ -481,9 +535,10 @@ impl Client {
                 Failure {
                     error: ConnectError::new(ErrorCode::Unreachable, format!("{what}: no connection")),
                     again: true,
+                    sign: Some(Sign::Away(Away::NoConnection)),
                 }
             } else {
-                Failure::of(request, ConnectError::new(ErrorCode::NetworkTimeout, format!("{what}: no answer")))
+                Failure::unanswered(request, ConnectError::new(ErrorCode::NetworkTimeout, format!("{what}: no answer")))
             }
         })?;
         tracing::debug!(method = %request.method, path = %request.what(), status = response.status().as_u16(), "answered");

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use serde_json::json;
 use syncline_connect::retry::RetryPolicy;
-use syncline_connect::{Generation, GenerationState, JobState, Operation, OrgKind, ResultKind, RowDigester, Source, Target};
+use syncline_connect::{Generation, GenerationState, JobState, Operation, OrgKind, ResultKind, RowDigester, Sign, Source, Target};
 use syncline_domain::describe::FieldType;
 use syncline_domain::{ErrorCode, FieldName};
 use syncline_salesforce::Salesforce;
@@ -227,6 +227,55 @@ async fn an_org_that_goes_silent_costs_the_request_timeout_and_waiting_for_a_per
     let access = Arc::new(TestAccess::new(script.url()).permits_after(Duration::from_millis(600)));
     let org = salesforce(&access, policy);
     assert_eq!(org.count(&query(&[("Id", FieldType::Id)])).await, Ok(17));
+}
+
+#[tokio::test]
+async fn every_attempt_tells_whether_the_org_is_there() {
+    use Sign::{Answered, Away};
+    use syncline_domain::breaker::Failure::{NoAnswer, NoConnection, ServerError};
+
+    let unknown = r#"[{"errorCode":"UNKNOWN_EXCEPTION","message":"ErrorId: 1"}]"#;
+    let query = query(&[("Id", FieldType::Id)]);
+    for (replies, signs) in [
+        (vec![Reply::json(200, COUNT)], vec![Answered]),
+        (
+            vec![Reply::json(503, ""), Reply::json(200, COUNT)],
+            vec![Away(ServerError), Answered],
+        ),
+        (
+            vec![Reply::html(503, PAGE), Reply::json(200, COUNT)],
+            vec![Away(ServerError), Answered],
+        ),
+        (
+            vec![Reply::json(500, ""), Reply::json(200, COUNT)],
+            vec![Away(ServerError), Answered],
+        ),
+        (vec![Reply::Hang, Reply::json(200, COUNT)], vec![Away(NoAnswer), Answered]),
+        (
+            vec![Reply::json(200, COUNT).broken(), Reply::json(200, COUNT)],
+            vec![Away(NoAnswer), Answered],
+        ),
+        // An org that speaks of the request is there, and so is one that is busy.
+        (vec![Reply::json(500, unknown), Reply::json(200, COUNT)], vec![Answered, Answered]),
+        (vec![Reply::json(429, ""), Reply::json(200, COUNT)], vec![Answered, Answered]),
+        (
+            vec![Reply::json(400, r#"[{"errorCode":"MALFORMED_QUERY","message":"m"}]"#)],
+            vec![Answered],
+        ),
+        (vec![Reply::json(401, EXPIRED), Reply::json(401, EXPIRED)], vec![Answered]),
+        // Longer than any pause of ours: everybody keeps it.
+        (
+            vec![Reply::json(429, "").header("retry-after", "90")],
+            vec![Sign::Wait(Duration::from_secs(90))],
+        ),
+    ] {
+        let (_script, access, org) = org(replies).await;
+        let _ = org.count(&query).await;
+        assert_eq!(access.signs(), signs);
+    }
+    let access = Arc::new(TestAccess::new(script::closed_address().await));
+    salesforce(&access, policy()).count(&query).await.unwrap_err();
+    assert_eq!(access.signs(), vec![Away(NoConnection); policy().attempts_max]);
 }
 
 #[tokio::test]

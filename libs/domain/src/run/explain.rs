@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::state::{Life, ObjectState, RunState, StepProgress};
 use super::{Step, TASKS_PER_STAGE_MAX};
 use crate::ObjectName;
+use crate::breaker::Breaker;
 use crate::catalogue::ErrorCode;
 
 /// An invitation that was repeated this often found nobody; by then more than ten seconds have passed.
@@ -104,6 +105,37 @@ pub fn explain(state: &RunState, id: &str, stages: &[StageAnswer]) -> Vec<Wait> 
     };
     waits.sort_by_key(|wait| wait.on);
     waits
+}
+
+/// The connections of the run over which nothing is sent for now, as far as it needs them.
+#[must_use]
+pub fn held_back(state: &RunState, source: &str, target: &str, breakers: &[(String, Breaker)]) -> Vec<Wait> {
+    let reads = match state.life {
+        Life::Compatibility { .. } => true,
+        Life::Running => state
+            .objects
+            .iter()
+            .any(|o| o.steps.iter().any(|(s, p)| *s == Step::Extract && *p != StepProgress::Done)),
+        _ => false,
+    };
+    // While it stops, the target's word on open jobs is waited for.
+    let writes = reads || matches!(state.life, Life::Running | Life::Pausing | Life::Failing { .. } | Life::Cancelling);
+    let needed = |name: &str| (name == source && reads) || (name == target && writes);
+    let wait = |(name, breaker): &(String, Breaker)| {
+        let words = breaker.words().filter(|_| needed(name))?;
+        Some(Wait {
+            on: On::Condition,
+            object: None,
+            step: None,
+            what: format!("connection `{name}`: {words}"),
+            remedy: format!(
+                "Nothing is lost: the run goes on by itself once `{name}` answers. `syncline connection test {name}` asks it at once, and an answer \
+                 closes the breaker; `syncline connection show {name}` has its address."
+            ),
+            since_ms: breaker.since_ms(),
+        })
+    };
+    breakers.iter().filter_map(wait).collect()
 }
 
 fn see(service: &str) -> String {

@@ -35,6 +35,9 @@ pub const REINVITE_MS_MIN: u64 = 1_000;
 /// … and doubles up to this.
 pub const REINVITE_MS_MAX: u64 = 30_000;
 
+/// What a worker has to wait for may end sooner than it knew, so it is invited again after this long at most.
+pub const WAIT_MS_MAX: u64 = 60_000;
+
 /// While a run stops, the loader is asked this often to learn what became of open claims.
 pub const SETTLE_MS: u64 = 2_000;
 
@@ -61,6 +64,8 @@ pub enum Event {
         step: Step,
         /// What it waited for.
         reason: String,
+        /// Inviting again within this long is in vain.
+        wait_ms: u64,
     },
     /// Batches of an object are gone from the bus: it is read and transformed once more.
     BatchesLost {
@@ -137,7 +142,12 @@ pub fn next(state: &RunState, event: &Event) -> Result<Applied, Illegal> {
             with_errors,
             round,
         } => new.step_done(object, *step, *with_errors, *round)?,
-        Event::StepYielded { object, step, reason } => new.step_yielded(object, *step, reason),
+        Event::StepYielded {
+            object,
+            step,
+            reason,
+            wait_ms,
+        } => new.step_yielded(object, *step, reason, *wait_ms),
         Event::BatchesLost { object } => new.batches_lost(object)?,
         Event::StepFailed { failure, .. } => new.step_failed(failure)?,
         Event::Reopened { objects } => new.reopen(objects)?,

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::step::Step;
-use super::{Effect, Illegal, REINVITE_MS_MAX, REINVITE_MS_MIN, SETTLE_MS, TASKS_PER_STAGE_MAX};
+use super::{Effect, Illegal, REINVITE_MS_MAX, REINVITE_MS_MIN, SETTLE_MS, TASKS_PER_STAGE_MAX, WAIT_MS_MAX};
 use crate::catalogue::ErrorCode;
 use crate::{ObjectName, catalogue};
 
@@ -178,6 +178,9 @@ pub enum StepProgress {
         /// What it last gave the lease back for.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
+        /// What it waits for takes at least this long, counted from the invitation.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        wait_ms: u64,
     },
     Done,
 }
@@ -377,7 +380,7 @@ impl RunState {
         Ok(true)
     }
 
-    pub(super) fn step_yielded(&mut self, object: &ObjectName, step: Step, why: &str) -> bool {
+    pub(super) fn step_yielded(&mut self, object: &ObjectName, step: Step, why: &str, wait: u64) -> bool {
         let progress = self
             .objects
             .iter_mut()
@@ -385,10 +388,15 @@ impl RunState {
             .and_then(|o| o.steps.get_mut(&step));
         match progress {
             Some(StepProgress::Invited {
-                attempts, yielded, reason, ..
+                attempts,
+                yielded,
+                reason,
+                wait_ms,
+                ..
             }) if !*yielded => {
                 *yielded = true;
                 *attempts = 0;
+                *wait_ms = wait.min(WAIT_MS_MAX);
                 *reason = Some(why.chars().take(REASON_CHARS_MAX).collect());
                 true
             }
@@ -516,7 +524,7 @@ impl RunState {
                 true
             }
             Life::Compatibility { invited_ms, attempts } => {
-                if !due(now_ms, *invited_ms, *attempts) {
+                if !due(now_ms, *invited_ms, *attempts, 0) {
                     return false;
                 }
                 *invited_ms = now_ms;
@@ -563,6 +571,7 @@ impl RunState {
                         yielded: false,
                         since_ms,
                         reason,
+                        wait_ms: 0,
                     },
                 );
                 effects.push(Effect::Invite {
@@ -582,7 +591,7 @@ impl RunState {
         steps
             .filter(|(step, progress)| {
                 step.stage() == stage
-                    && matches!(progress, StepProgress::Invited { at_ms, attempts, yielded: false, .. } if !due(now_ms, *at_ms, *attempts))
+                    && matches!(progress, StepProgress::Invited { at_ms, attempts, yielded: false, wait_ms, .. } if !due(now_ms, *at_ms, *attempts, *wait_ms))
             })
             .count()
     }
@@ -595,7 +604,9 @@ impl RunState {
                 let last_ms = match progress {
                     StepProgress::Done => continue,
                     StepProgress::Open => 0,
-                    StepProgress::Invited { at_ms, attempts, .. } if due(now_ms, *at_ms, *attempts) => *at_ms,
+                    StepProgress::Invited {
+                        at_ms, attempts, wait_ms, ..
+                    } if due(now_ms, *at_ms, *attempts, *wait_ms) => *at_ms,
                     StepProgress::Invited { .. } => continue,
                 };
                 if step.stage() == stage && self.ready(object, *step) {
@@ -652,11 +663,16 @@ fn object_state(outline: &ObjectOutline) -> ObjectState {
     }
 }
 
-/// Has the pause after the last invitation passed? 1 s, 2 s, 4 s … 30 s.
-fn due(now_ms: u64, invited_ms: u64, attempts: u32) -> bool {
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+/// Has the pause after the last invitation passed? 1 s, 2 s, 4 s … 30 s, or longer where waiting less is in vain.
+fn due(now_ms: u64, invited_ms: u64, attempts: u32, wait_ms: u64) -> bool {
     let pause = REINVITE_MS_MIN
         .saturating_mul(1 << attempts.saturating_sub(1).min(10))
-        .min(REINVITE_MS_MAX);
+        .min(REINVITE_MS_MAX)
+        .max(wait_ms);
     now_ms >= invited_ms.saturating_add(pause)
 }
 

@@ -106,6 +106,7 @@ fn every_event() -> Vec<Event> {
             object: name("Account"),
             step: Step::Extract,
             reason: "LIMITS_API_DAILY_001: no calls left".into(),
+            wait_ms: 0,
         },
         Event::BatchesLost { object: name("Account") },
         Event::StepFailed {
@@ -240,6 +241,7 @@ fn a_worker_that_had_to_wait_is_invited_again_soon() {
             object: name("Account"),
             step: Step::Extract,
             reason: "LIMITS_API_DAILY_001: no calls left".into(),
+            wait_ms: 0,
         },
     )
     .0;
@@ -248,6 +250,42 @@ fn a_worker_that_had_to_wait_is_invited_again_soon() {
         object: name("Account"),
         step: Step::Extract
     }));
+}
+
+#[test]
+fn a_worker_that_knows_how_long_it_has_to_wait_is_not_invited_before_but_within_a_bound() {
+    for (wait_ms, invited_s) in [(20_000, 20), (u64::MAX, WAIT_MS_MAX / 1_000)] {
+        let planned = Event::PlanBuilt {
+            outline: outline(),
+            fatal: None,
+        };
+        let (mut state, _) = apply(&RunState::new(), &planned);
+        state = apply(&state, &Event::Tick { now_ms: 0 }).0;
+        let yielded = Event::StepYielded {
+            object: name("Account"),
+            step: Step::Extract,
+            reason: "NETWORK_BREAKER_001: held back".into(),
+            wait_ms,
+        };
+        state = apply(&state, &yielded).0;
+        let extract = Effect::Invite {
+            object: name("Account"),
+            step: Step::Extract,
+        };
+        let mut invited = Vec::new();
+        for second in 1..=WAIT_MS_MAX / 1_000 {
+            let (s, effects) = apply(&state, &Event::Tick { now_ms: second * 1_000 });
+            state = s;
+            if effects.contains(&extract) {
+                invited.push(second);
+            }
+        }
+        // Then it is an invitation like any other.
+        assert_eq!(invited.first(), Some(&invited_s), "{invited:?}");
+        if invited_s == 20 {
+            assert_eq!(invited, [20, 21, 23, 27, 35, 51]);
+        }
+    }
 }
 
 #[test]
@@ -474,6 +512,7 @@ proptest! {
                                 object,
                                 step,
                                 reason: "room".into(),
+                                wait_ms: 0,
                             });
                         }
                         _ => inbox.push(Event::StepDone { object, step, with_errors: false, round: 0 }),
@@ -549,6 +588,7 @@ fn an_explanation_tells_who_works_who_waits_and_for_whom() {
             object: name("Account"),
             step: Step::Extract,
             reason: format!("LIMITS_API_DAILY_001: {}", "x".repeat(1_000)),
+            wait_ms: 0,
         },
     )
     .0;
@@ -603,4 +643,57 @@ fn a_state_of_the_release_before_reads() {
     let state: RunState = serde_json::from_str(old).unwrap();
     let waits = super::explain::explain(&state, "r-1", &[]);
     assert_eq!((waits.len(), waits[0].since_ms), (1, None));
+}
+
+#[test]
+fn an_open_breaker_is_explained_to_the_runs_that_need_the_connection() {
+    use super::explain::{On, held_back};
+    use crate::breaker::{Breaker, FAILURES_TO_OPEN, Failure as Away};
+
+    let mut open = Breaker::default();
+    for _ in 0..FAILURES_TO_OPEN {
+        open = open.failed(Away::NoConnection, 1_000_000_000);
+    }
+    let breakers = [
+        ("production".to_owned(), open),
+        ("uat".to_owned(), open),
+        ("other".to_owned(), open),
+    ];
+    let named = |state: &RunState| -> Vec<String> {
+        let waits = held_back(state, "production", "uat", &breakers);
+        waits
+            .iter()
+            .map(|w| w.what.split('`').nth(1).unwrap_or_default().to_owned())
+            .collect()
+    };
+    let planned = Event::PlanBuilt {
+        outline: outline(),
+        fatal: None,
+    };
+    let (mut state, _) = apply(&RunState::new(), &planned);
+    assert_eq!(named(&state), ["production", "uat"]);
+    let waits = held_back(&state, "production", "uat", &breakers);
+    let first = waits.first().expect("a wait");
+    assert_eq!((first.on, first.since_ms), (On::Condition, Some(1_000_000_000)));
+    for part in [
+        "5 requests in a row failed",
+        "no connection could be made",
+        "the next probe is at 13:46:45 UTC",
+    ] {
+        assert!(first.what.contains(part), "{}", first.what);
+    }
+    assert!(first.remedy.contains("`syncline connection test production`"), "{}", first.remedy);
+    for object in ["Account", "Contact", "Case"] {
+        let read = Event::StepDone {
+            object: name(object),
+            step: Step::Extract,
+            with_errors: false,
+            round: 0,
+        };
+        state = apply(&state, &read).0;
+    }
+    assert_eq!(named(&state), ["uat"], "nothing is read any more");
+    state = apply(&state, &Event::CancelRequested).0;
+    assert_eq!(named(&state), ["uat"], "its word on open jobs is waited for");
+    assert_eq!(named(&finish(apply(&RunState::new(), &planned).0, 0, &[])), Vec::<String>::new());
 }

@@ -2,17 +2,19 @@
 
 use std::str::FromStr;
 
+use syncline_domain::breaker::Failure;
 use syncline_domain::{ObjectName, RunId};
 use syncline_wire::access::access_service_server::AccessService;
 use syncline_wire::access::{
     DescribeRequest, DescribeResponse, GetAccessRequest, GetAccessResponse, GetRunKeysRequest, GetRunKeysResponse, LeaseQuotaRequest,
-    LeaseQuotaResponse, ReportUsageRequest, ReportUsageResponse,
+    LeaseQuotaResponse, ReportOutcomeRequest, ReportOutcomeResponse, ReportUsageRequest, ReportUsageResponse,
 };
 use tonic::{Request, Response, Status};
 
 use super::connection_name;
 use crate::broker::Want;
 use crate::error::Error;
+use crate::systems::Gate;
 use crate::{Connector, systems};
 
 /// Objects that one request may ask for; a sync names far fewer.
@@ -42,12 +44,28 @@ impl AccessService for Connector {
         let name = connection_name(&request.connection)?;
         let (_, document) = self.connection(&name).await?;
         let per_second = systems::calls_per_second(&document.spec);
-        let block = self.quotas.lease(&name, per_second, request.calls).await?;
+        let block = self.quotas.lease(&name, per_second, request.calls, request.served).await?;
         Ok(Response::new(LeaseQuotaResponse {
             granted: block.granted,
             // Rounded up: a millisecond too early is too early.
             wait_ms: u64::try_from(block.wait.as_micros().div_ceil(1_000)).unwrap_or(u64::MAX),
+            probe: block.probe,
         }))
+    }
+
+    async fn report_outcome(&self, request: Request<ReportOutcomeRequest>) -> Result<Response<ReportOutcomeResponse>, Status> {
+        let request = request.into_inner();
+        let name = connection_name(&request.connection)?;
+        if request.wait_ms > 0 {
+            self.breakers.asked_to_wait(&name, request.wait_ms).await?;
+        } else if request.failure.is_empty() {
+            self.breakers.answered(&name).await?;
+        } else {
+            let failure = request.failure.parse::<Failure>();
+            let failure = failure.map_err(|()| Error::Invalid("`failure` is none that is known".to_owned()))?;
+            self.breakers.failed(&name, failure).await?;
+        }
+        Ok(Response::new(ReportOutcomeResponse {}))
     }
 
     async fn report_usage(&self, request: Request<ReportUsageRequest>) -> Result<Response<ReportUsageResponse>, Status> {
@@ -69,7 +87,7 @@ impl AccessService for Connector {
             .map(|object| ObjectName::from_str(object).map_err(|e| Error::Invalid(e.to_string())))
             .collect::<Result<_, _>>()?;
         let (version, document) = self.connection(&name).await?;
-        let system = self.system(&name, &document.spec);
+        let system = self.system(&name, &document.spec, Gate::Kept);
         let source = system.salesforce.clone().with_describes(self.describes.known(&name, version));
         let described = self.describes.get(&name, version, &objects, &source).await;
         system.report_usage().await?;

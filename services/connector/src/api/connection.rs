@@ -22,7 +22,8 @@ use crate::document::REFRESH_TOKEN;
 use crate::error::Error;
 use crate::secrets::Secrets;
 use crate::store::ConnectionRow;
-use crate::{Connector, document, signin, store};
+use crate::systems::Gate;
+use crate::{Connector, breakers, document, signin, store};
 
 const LIST: List<'_> = List {
     name: "connections",
@@ -152,7 +153,7 @@ impl Connector {
     /// Signs in, asks the system who it is, and stores what came of it. What the system refuses is a result, not an error.
     async fn test(&self, name: &ConnectionName) -> Result<(), Error> {
         let (version, document) = self.connection(name).await?;
-        let system = self.system(name, &document.spec);
+        let system = self.system(name, &document.spec, Gate::Ignored);
         let ask = async {
             self.broker.token(name, Want::SignIn).await?;
             system.salesforce.org().await.map_err(|source| Error::System {
@@ -225,6 +226,7 @@ fn to_wire(row: ConnectionRow) -> Result<Connection, Error> {
     let document = stored_document(&name, &row.document)?;
     let count = |n: Option<i64>| n.and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
     Ok(Connection {
+        breaker: breakers::shown(&row.name, row.breaker.as_deref()),
         name: row.name,
         r#type: document::type_name(document.spec.kind).to_owned(),
         api_version: document::api_version(&document.spec).to_owned(),

@@ -1,6 +1,7 @@
-//! The two services: one for people, one for stages.
+//! The services: one for people, one for stages, one for the coordinator.
 
 mod access;
+mod breaker;
 mod connection;
 
 use syncline_domain::ConnectionName;

@@ -35,8 +35,10 @@ pub struct Script {
     /// Access tokens that are good.
     pub valid: Vec<String>,
     pub refuse: bool,
-    /// Answer with HTTP 503.
+    /// Answer token requests with HTTP 503.
     pub down: bool,
+    /// Answer everything but token requests so.
+    pub data_down: bool,
     /// Take this long to answer a token request.
     pub slow: Duration,
     /// The refresh token that is good; a new one comes with every answer.
@@ -124,6 +126,9 @@ fn refused(org: &Org, headers: &HeaderMap) -> Option<Response> {
 const USAGE: (&str, &str) = ("Sforce-Limit-Info", "api-usage=18/15000");
 
 async fn query(State(org): State<Org>, headers: HeaderMap) -> Response {
+    if org.script(|s| s.data_down) {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
     if let Some(refused) = refused(&org, &headers) {
         return refused;
     }

@@ -18,7 +18,7 @@ use tonic::{Request, Response, Status};
 use super::{apply_error, database, list, reopen_error};
 use crate::reopening::Filter;
 use crate::store::{self, RunRow};
-use crate::{left, reconciler, reopening, shell};
+use crate::{held_back, left, reconciler, reopening, shell};
 
 /// Longest idempotency key that is accepted, in bytes.
 const KEY_BYTES_MAX: usize = 200;
@@ -220,13 +220,16 @@ impl RunService for Runs {
 
     async fn explain_run(&self, request: Request<ExplainRunRequest>) -> Result<Response<ExplainRunResponse>, Status> {
         let row = self.find(&request.into_inner().id).await?;
-        let stages = if row.state.life.is_terminal() {
-            Vec::new()
+        let (stages, breakers) = if row.state.life.is_terminal() {
+            Default::default()
         } else {
-            reconciler::stage_answers(&self.platform, &row.id).await
+            let stages = reconciler::stage_answers(&self.platform, &row.id);
+            tokio::join!(stages, held_back::ask(&self.platform, &row.source, &row.target))
         };
         let failure = row.state.failure();
-        let mut waits = explain::explain(&row.state, &row.id, &stages);
+        let mut waits = explain::held_back(&row.state, &row.source, &row.target, &breakers);
+        waits.extend(explain::explain(&row.state, &row.id, &stages));
+        waits.sort_by_key(|wait| wait.on);
         if row.state.life == Life::CompletedWithErrors {
             waits.extend(explain::left_undone(&left::ask(&self.platform, &row.id).await, &row.id));
         }

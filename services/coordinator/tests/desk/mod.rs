@@ -212,6 +212,7 @@ pub fn yielded(object: &str, step: &str, reason: &str) -> Fact {
         object: object.to_owned(),
         step: step.to_owned(),
         reason: reason.to_owned(),
+        wait_ms: 0,
     })
 }
 

@@ -11,7 +11,7 @@ use syncline_salesforce_simulator::RunningOrg;
 use syncline_wire::access::access_service_server::{AccessService, AccessServiceServer};
 use syncline_wire::access::{
     DescribeRequest, DescribeResponse, GetAccessRequest, GetAccessResponse, GetRunKeysRequest, GetRunKeysResponse, LeaseQuotaRequest,
-    LeaseQuotaResponse, ReportUsageRequest, ReportUsageResponse,
+    LeaseQuotaResponse, ReportOutcomeRequest, ReportOutcomeResponse, ReportUsageRequest, ReportUsageResponse,
 };
 use syncline_wire::analysis::plan_service_server::{PlanService, PlanServiceServer};
 use syncline_wire::analysis::{GetPlanRequest, GetPlanResponse};
@@ -84,7 +84,12 @@ impl AccessService for Peers {
         Ok(Response::new(LeaseQuotaResponse {
             granted: request.into_inner().calls,
             wait_ms: 0,
+            probe: false,
         }))
+    }
+
+    async fn report_outcome(&self, _: Request<ReportOutcomeRequest>) -> Result<Response<ReportOutcomeResponse>, Status> {
+        Ok(Response::new(ReportOutcomeResponse {}))
     }
 
     async fn report_usage(&self, _: Request<ReportUsageRequest>) -> Result<Response<ReportUsageResponse>, Status> {

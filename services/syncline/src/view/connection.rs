@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use syncline_domain::breaker::Breaker;
 use syncline_domain::retry::Span;
 use syncline_wire::connection::{Connection, RetryPolicy};
 
@@ -21,13 +22,37 @@ pub fn table(connections: &[Connection]) -> String {
             c.name.as_str(),
             dash(&c.r#type),
             dash(&c.org_type),
-            dash(&c.health),
+            &health(c),
             &moment(c.last_connected_at.as_ref()),
             &calls(c),
             &c.url,
         ]);
     }
     table.render(0)
+}
+
+/// What the last test or sign-in said, unless nothing is sent for now.
+fn health(c: &Connection) -> String {
+    match c.breaker.as_ref().map(|b| b.state.as_str()) {
+        Some("held") => "held back".to_owned(),
+        Some("half_open") => "breaker half-open".to_owned(),
+        Some(_) => "breaker open".to_owned(),
+        None => dash(&c.health).to_owned(),
+    }
+}
+
+fn breaker(c: &Connection) -> Option<Breaker> {
+    syncline_wire::breaker::from_proto(c.breaker.as_ref()?)
+}
+
+fn breaker_json(b: &syncline_wire::connection::Breaker) -> Value {
+    json!({
+        "state": b.state,
+        "since": moment_json(b.since.as_ref()),
+        "failures": b.failures,
+        "failure": text_json(&b.failure),
+        "until": moment_json(b.until.as_ref()),
+    })
 }
 
 fn calls(c: &Connection) -> String {
@@ -48,9 +73,12 @@ pub fn details(c: &Connection) -> String {
         id => format!("{} ({id}), {}", dash(&c.org_name), dash(&c.org_type)),
     };
     table.row(["org", &org]);
-    table.row(["health", dash(&c.health)]);
+    table.row(["health", &health(c)]);
     if !c.health_code.is_empty() || !c.health_message.is_empty() {
         table.row(["", &format!("{} {}", c.health_code, c.health_message)]);
+    }
+    if let Some(words) = breaker(c).and_then(|b| b.words()) {
+        table.row(["", &words]);
     }
     table.row(["last connected", &moment(c.last_connected_at.as_ref())]);
     table.row(["API calls today", &calls(c)]);
@@ -111,12 +139,43 @@ pub fn to_json(c: &Connection) -> Value {
         "last_connected_at": moment_json(c.last_connected_at.as_ref()),
         "api_calls": {"used": c.api_calls_used, "max": c.api_calls_max},
         "retry": c.retry.as_ref().map(retry_json),
+        "breaker": c.breaker.as_ref().map(breaker_json),
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_open_breaker_is_the_connection_s_health() {
+        let mut breaker = Breaker::default();
+        for _ in 0..syncline_domain::breaker::FAILURES_TO_OPEN {
+            breaker = breaker.failed(syncline_domain::breaker::Failure::NoAnswer, 1_000_000_000);
+        }
+        let mut connection = Connection {
+            name: "uat".into(),
+            health: "Connected".into(),
+            breaker: syncline_wire::breaker::to_proto("uat", &breaker),
+            ..Connection::default()
+        };
+        assert!(table(std::slice::from_ref(&connection)).contains("breaker open"));
+        let text = details(&connection);
+        assert!(
+            text.contains("5 requests in a row failed, the last because no answer came"),
+            "{text}"
+        );
+        assert!(text.contains("the next probe is at 13:46:45 UTC"), "{text}");
+        let json = to_json(&connection);
+        assert_eq!(
+            (&json["breaker"]["state"], &json["breaker"]["failures"]),
+            (&json!("open"), &json!(5))
+        );
+        assert_eq!(json["health"]["state"], json!("Connected"), "what the last test said");
+        connection.breaker = None;
+        assert!(table(std::slice::from_ref(&connection)).contains("Connected"));
+        assert_eq!(to_json(&connection)["breaker"], Value::Null);
+    }
 
     #[test]
     fn the_policy_is_shown_as_it_would_be_written() {

@@ -15,7 +15,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::Bytes;
 use futures::StreamExt;
-use syncline_connect::{Access, AccessToken, ConnectError, Usage};
+use syncline_connect::{Access, AccessToken, ConnectError, Sign, Usage};
 use tokio::net::TcpListener;
 
 #[derive(Clone)]
@@ -207,6 +207,7 @@ pub struct TestAccess {
     permits: AtomicU64,
     fixed: Option<String>,
     permit_wait: Duration,
+    signs: Mutex<Vec<Sign>>,
     observed: Mutex<Option<Usage>>,
 }
 
@@ -218,6 +219,7 @@ impl TestAccess {
             permits: AtomicU64::new(0),
             fixed: None,
             permit_wait: Duration::ZERO,
+            signs: Mutex::default(),
             observed: Mutex::new(None),
         }
     }
@@ -234,6 +236,11 @@ impl TestAccess {
     pub fn permits_after(mut self, wait: Duration) -> Self {
         self.permit_wait = wait;
         self
+    }
+
+    /// What attempts told of the org.
+    pub fn signs(&self) -> Vec<Sign> {
+        self.signs.lock().unwrap().clone()
     }
 
     pub fn permits(&self) -> u64 {
@@ -266,6 +273,10 @@ impl Access for TestAccess {
         tokio::time::sleep(self.permit_wait).await;
         self.permits.fetch_add(u64::from(calls), Ordering::SeqCst);
         Ok(())
+    }
+
+    async fn note(&self, sign: Sign) {
+        self.signs.lock().unwrap().push(sign);
     }
 
     fn observe(&self, usage: Usage) {
