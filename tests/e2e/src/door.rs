@@ -7,7 +7,7 @@ use syncline_testkit::eventually;
 use syncline_wire::analysis::analysis_service_client::AnalysisServiceClient;
 use syncline_wire::analysis::{CheckSyncRequest, CheckSyncResponse};
 use syncline_wire::connection::connection_service_client::ConnectionServiceClient;
-use syncline_wire::connection::{ApplyConnectionRequest, Connection, TestConnectionRequest};
+use syncline_wire::connection::{ApplyConnectionRequest, Connection, GetConnectionRequest, TestConnectionRequest};
 use syncline_wire::monitor::monitor_service_client::MonitorServiceClient;
 use syncline_wire::monitor::{GetReportRequest, Report};
 use syncline_wire::run::run_service_client::RunServiceClient;
@@ -60,14 +60,25 @@ impl Door {
 
     /// Stores a connection to an org, with this secret.
     pub async fn connect(&self, name: &str, org: &SimulatedOrg, secret: &str) -> Result<Connection, Status> {
+        self.connect_by(name, org, org.url(), secret, "").await
+    }
+
+    /// The same by another way to the org, with more lines of the spec.
+    pub async fn connect_by(&self, name: &str, org: &SimulatedOrg, url: &str, secret: &str, more: &str) -> Result<Connection, Status> {
         let yaml = format!(
-            "apiVersion: syncline.dev/v1\nkind: Connection\nmetadata:\n  name: {name}\nspec:\n  type: salesforce\n  url: {}\n  auth:\n    flow: client_credentials\n    client_id: {}\n    client_secret: {{env: SECRET}}\n  requests_per_second: 500\n",
-            org.url(),
+            "apiVersion: syncline.dev/v1\nkind: Connection\nmetadata:\n  name: {name}\nspec:\n  type: salesforce\n  url: {}\n  auth:\n    flow: client_credentials\n    client_id: {}\n    client_secret: {{env: SECRET}}\n  requests_per_second: 500\n{more}",
+            url,
             org.client_id()
         );
         let secrets = HashMap::from([("client_secret".to_owned(), secret.to_owned())]);
         let mut client = ConnectionServiceClient::new(self.channel.clone());
         let answer = client.apply_connection(ApplyConnectionRequest { yaml, secrets }).await?;
+        Ok(answer.into_inner().connection.expect("the connection"))
+    }
+
+    pub async fn connection(&self, name: &str) -> Result<Connection, Status> {
+        let mut client = ConnectionServiceClient::new(self.channel.clone());
+        let answer = client.get_connection(GetConnectionRequest { name: name.to_owned() }).await?;
         Ok(answer.into_inner().connection.expect("the connection"))
     }
 

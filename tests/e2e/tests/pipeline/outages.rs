@@ -70,6 +70,69 @@ async fn a_run_survives_its_connections_being_cut_again_and_again() {
     world.assert_same().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_org_that_is_away_is_left_alone_explained_and_met_again_by_itself() {
+    let target = OrgConfig {
+        job_latency_ms: 500,
+        ..SimulatedOrg::sandbox()
+    };
+    let world = World::between(SimulatedOrg::production(1_000), target).await;
+    let (proxy, url) = FaultProxy::before(world.target.url(), 80).await.unwrap();
+    let (door, org) = (&world.stack.door, &world.target);
+    let impatient = "  retry: {attempts: 2, initial_delay: 50ms, max_delay: 100ms}\n";
+    door.connect_by("uat", org, url.trim_end_matches('/'), org.client_secret(), impatient)
+        .await
+        .unwrap();
+    let run = world.submit(&sync::refresh()).await;
+    world.first_writes(&run.id).await;
+    assert!(proxy.accepted() > 0, "the org is met through the proxy");
+    proxy.refuse();
+
+    let opened = eventually(OUTAGE_WAIT * 2, || async {
+        let shown = door.connection("uat").await.map_err(|e| e.to_string())?;
+        shown.breaker.ok_or(format!("closed; the connection is {}", shown.health))
+    })
+    .await;
+    assert_eq!(opened.failure, "no_connection", "{opened:?}");
+    let waits = door.explain(&run.id).await.unwrap();
+    let wait = waits.iter().find(|w| w.on == "condition").unwrap();
+    for part in [
+        "connection `uat`",
+        "requests in a row failed",
+        "no connection could be made",
+        "circuit breaker",
+    ] {
+        assert!(wait.what.contains(part), "{wait:?}");
+    }
+    assert!(
+        wait.since.is_some() && wait.remedy.contains("syncline connection test uat"),
+        "{wait:?}"
+    );
+    assert!(!waits.iter().any(|w| w.what.contains("`production`")), "{waits:?}");
+
+    // Probes are all that is sent, though every worker has something to do.
+    let probed = eventually(OUTAGE_WAIT * 3, || async {
+        let breaker = door.connection("uat").await.unwrap().breaker.unwrap();
+        let next = breaker.until.as_ref().map(|u| u.seconds) > opened.until.as_ref().map(|u| u.seconds + 5);
+        if next && breaker.state == "open" {
+            Ok(breaker)
+        } else {
+            Err(breaker)
+        }
+    })
+    .await;
+    assert!(
+        probed.failures <= opened.failures + 8,
+        "it is left alone: {opened:?} then {probed:?}"
+    );
+
+    proxy.forward();
+    assert_balanced(&world.end(&run.id, "completed").await);
+    world.assert_same().await;
+    assert_eq!(world.target.open_jobs().await, Vec::<String>::new());
+    assert_eq!(door.connection("uat").await.unwrap().breaker, None);
+}
+
 /// While `away` is down, batches gather in the stream that it reads; then the bus loses them all.
 async fn survives_the_loss_of(stream: &str, away: &str) {
     let mut world = World::start(2_000).await;
