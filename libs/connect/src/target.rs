@@ -101,6 +101,16 @@ pub struct Refusal {
     pub fields: Vec<String>,
 }
 
+/// A job that was just created.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewJob {
+    pub id: String,
+    /// By the target's own clock, where its answer tells: nothing that the job writes is older.
+    pub created: Option<DateTime<Utc>>,
+    /// The user who made it, where its answer tells, and who will have created what it writes.
+    pub creator: Option<String>,
+}
+
 /// A job of ours as the target lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobListing {
@@ -108,13 +118,23 @@ pub struct JobListing {
     pub object: String,
     pub state: JobState,
     pub created: DateTime<Utc>,
+    /// Its rows are deletions.
+    pub deletes: bool,
+}
+
+/// A record that this connection's user created.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Created {
+    pub id: String,
+    /// It is in the recycle bin.
+    pub deleted: bool,
 }
 
 /// A system that records can be written to.
 #[async_trait]
 pub trait Target: Send + Sync {
     /// Creates a job for rows of `object`.
-    async fn create_job(&self, object: &ObjectName, operation: &Operation) -> Result<String, ConnectError>;
+    async fn create_job(&self, object: &ObjectName, operation: &Operation) -> Result<NewJob, ConnectError>;
 
     /// The header of an upload with these columns.
     fn encode_header(&self, columns: &[Column], out: &mut Vec<u8>);
@@ -156,6 +176,10 @@ pub trait Target: Send + Sync {
 
     /// Forgets a finished job.
     async fn delete_job(&self, job: &str) -> Result<(), ConnectError>;
+
+    /// All records of `object` that this connection's user created between two moments (until now, where there is no second one)
+    /// of the target's clock, whose resolution may be a second; those in the recycle bin included.
+    async fn created(&self, object: &ObjectName, since: DateTime<Utc>, until: Option<DateTime<Utc>>) -> Result<Vec<Created>, ConnectError>;
 
     /// Ingest jobs that this connection's user created since `since` (for sweeping open ones that no journal knows).
     async fn list_jobs(&self, since: DateTime<Utc>) -> Result<Vec<JobListing>, ConnectError>;

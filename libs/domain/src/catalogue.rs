@@ -227,8 +227,8 @@ catalogue! {
         "The rows that were not processed are loaded again; see the job's message in the org.";
     ResultsGone = "SYSTEM_RESULTS_001", Error, Target, retry: false, auto: false,
         "Job results gone",
-        "The results of a job that had begun are no longer there, so what it wrote cannot be learnt.",
-        "Compare the object by hand, then run with `existing: replace` or restore the target.";
+        "The results of a job that had begun are no longer there, and what it wrote cannot be told for certain from the records of its time.",
+        "The message names the time: of the records that the connection's user created since, remove those that belong to nobody, from the recycle bin too, and run the sync again; or run it with `existing: replace`.";
     DeadLetter = "SYSTEM_DEAD_LETTER_001", Error, Platform, retry: false, auto: false,
         "Message given up",
         "A message failed every attempt and was set aside.",

@@ -6,7 +6,7 @@
 //!
 //! A job writes nothing before it is closed, and it is closed only after the entry says so. Thus an entry that does not
 //! say so is abandoned, by compare-and-swap, and one that does is carried on: its upload is complete. What came of it is
-//! in [`crate::results`].
+//! in [`crate::results`], or, where these are gone, found by [`crate::window`].
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -26,6 +26,7 @@ use crate::store;
 use crate::store::counts::ObjectCount;
 use crate::store::journal::{EntryRow, NewEntry};
 use crate::store::ledger::ContentOf;
+use crate::window;
 
 /// A job that has processed nothing for this long is aborted; its rows are loaded by another.
 const STILL_MAX: Duration = Duration::from_secs(1800);
@@ -101,9 +102,11 @@ pub async fn intend(context: &Context, tx: &mut PgConnection, step: Step, job: &
 pub async fn carry_out(context: &Context, entry: i64, job: Job, passing: Passing) -> Result<Settled, StageError> {
     let (target, db) = (&context.target, &context.platform.db);
     failpoint::pass(&failpoint::LOADER_INTENT_STORED).await?;
-    let id = target.create_job(context.target_object(), &job.operation).await?;
+    let made = target.create_job(context.target_object(), &job.operation).await?;
     failpoint::pass(&failpoint::LOADER_JOB_CREATED).await?;
-    if !store::journal::created(db, entry, &id).await? {
+    let stored = store::journal::created(db, entry, &made).await?;
+    let id = made.id;
+    if !stored {
         // Somebody settled the entry meanwhile: our job is empty and must not be filled.
         target.abort_job(&id).await?;
         return Err(overtaken());
@@ -165,7 +168,7 @@ pub async fn settle(context: &Context, entry: i64, passing: Passing) -> Result<O
                 if store::journal::get(db, entry).await?.is_none_or(|now| now.state == "settled") {
                     return Ok(None);
                 }
-                gone(context, &row, job)?
+                gone(context, &row, job).await?
             }
             other => other?,
         },
@@ -181,18 +184,16 @@ async fn ended(context: &Context, row: &EntryRow, job: &str, passing: Passing) -
     Ok(outcomes)
 }
 
-/// The target no longer knows what came of a job. Writing the same values twice is harmless, inserting twice is not.
-fn gone(context: &Context, row: &EntryRow, job: &str) -> Result<Outcomes, StageError> {
+/// The target no longer knows what came of a job, which has ended, for it forgets no other.
+async fn gone(context: &Context, row: &EntryRow, job: &str) -> Result<Outcomes, StageError> {
     match row.operation {
-        Operation::Update | Operation::Upsert { .. } => Ok(Outcomes::nothing_written(row)),
-        Operation::Insert | Operation::Delete | Operation::HardDelete => Err(StageError::new(
-            ErrorCode::ResultsGone,
-            format!(
-                "job {job} of {} is no longer known to the target, so nobody can tell which of its {} rows were inserted",
-                context.name(),
-                row.source_keys.len()
-            ),
-        )),
+        // By a record's id or by a unique key, writing a row twice leaves what writing it once does: the same record with
+        // the same values. Deleting one twice leaves none.
+        Operation::Update | Operation::Upsert { .. } | Operation::Delete | Operation::HardDelete => Ok(Outcomes::nothing_written(row)),
+        // Whatever it inserted is deleted by the very step that asks.
+        Operation::Insert if context.work.lease.task.step() == Some(Step::Clear) => Ok(Outcomes::nothing_written(row)),
+        // A second insert is a second record: its rows are looked for.
+        Operation::Insert => window::outcomes(context, row, job).await,
     }
 }
 

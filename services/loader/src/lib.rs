@@ -23,6 +23,7 @@ mod steps;
 mod store;
 pub mod sweep;
 mod telling;
+mod window;
 
 use std::sync::Arc;
 

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use futures::StreamExt;
-use syncline_connect::digest::ROW_DIGEST_BYTES;
+use syncline_connect::digest::{ROW_DIGEST_BYTES, RowDigest};
 use syncline_connect::target::ResultRow;
 use syncline_connect::{ResultKind, Target};
 use syncline_domain::ErrorCode;
@@ -37,19 +37,23 @@ impl Outcomes {
         }
     }
 
+    /// A row is a record of the target.
+    pub fn write(&mut self, row: &EntryRow, index: usize, digest: RowDigest, id: String, created: bool) {
+        self.written
+            .source_keys
+            .push(row.source_keys.get(index).cloned().unwrap_or_default());
+        self.written.target_keys.push(id);
+        self.written.created.push(created);
+        self.written.sent.push(digest.to_vec());
+        self.written.hashes.push(piece(&row.hashes, index));
+        self.written.refs.push(piece(&row.refs, index));
+    }
+
     fn add(&mut self, row: &EntryRow, index: usize, result: ResultRow, passing: Passing) {
-        let key = row.source_keys.get(index).cloned().unwrap_or_default();
         match result.refusal {
             Some(refusal) if passing == Passing::LoadAgain && refusal.code.entry().can_retry => self.unprocessed += 1,
-            Some(refusal) => self.refused.push(key, &refusal),
-            None => {
-                self.written.source_keys.push(key);
-                self.written.target_keys.push(result.id);
-                self.written.created.push(result.created);
-                self.written.sent.push(result.digest.to_vec());
-                self.written.hashes.push(piece(&row.hashes, index));
-                self.written.refs.push(piece(&row.refs, index));
-            }
+            Some(refusal) => self.refused.push(row.source_keys.get(index).cloned().unwrap_or_default(), &refusal),
+            None => self.write(row, index, result.digest, result.id, result.created),
         }
     }
 }

@@ -74,6 +74,7 @@ mod tests {
             object: object.to_owned(),
             state,
             created: now - age,
+            deletes: false,
         };
         let objects = HashSet::from(["Account"]);
         let old = TimeDelta::minutes(11);

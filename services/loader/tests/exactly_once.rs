@@ -207,20 +207,6 @@ async fn a_loader_that_wakes_after_its_entry_was_settled_fills_no_job() {
 }
 
 #[tokio::test]
-async fn results_of_a_job_that_is_gone_stop_the_object_before_it_inserts_anything_twice() {
-    let (mut bench, _) = published().await;
-    bench.kill_at("Account", "load_pass_1", "GET", "successfulResults").await;
-    assert_eq!(bench.org.count("Account"), ROWS);
-    bench.org.state.ingest_jobs().clear();
-    for _ in 0..2 {
-        let error = bench.step("Account", "load_pass_1").await.unwrap_err();
-        assert_eq!(error.code(), syncline_domain::ErrorCode::ResultsGone, "{error}");
-        assert!(!error.code().entry().can_retry, "the run stops and says so");
-    }
-    assert_eq!(bench.org.count("Account"), ROWS);
-}
-
-#[tokio::test]
 async fn a_stopping_run_settles_what_is_open_and_goes_on_later() {
     let (mut bench, names) = published().await;
     bench.kill_at("Account", "load_pass_1", "PATCH", "/jobs/ingest/750").await;

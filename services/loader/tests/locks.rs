@@ -71,7 +71,7 @@ async fn the_children_of_a_locked_parent_are_met_by_one_transaction() {
         csv.push_str(&format!("As they come {i},{}\n", accounts[i % PARENTS]));
     }
     let target = bench.target();
-    let job = target.create_job(&name("Contact"), &Operation::Insert).await.unwrap();
+    let job = target.create_job(&name("Contact"), &Operation::Insert).await.unwrap().id;
     target.upload(&job, vec![Bytes::from(csv)]).await.unwrap();
     target.close_job(&job).await.unwrap();
     let status = eventually(DEADLINE, || async {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::stream::BoxStream;
 use serde_json::json;
-use syncline_connect::target::{JobListing, ResultRow};
+use syncline_connect::target::{JobListing, NewJob, ResultRow};
 use syncline_connect::{Column, ConnectError, JobState, JobStatus, Operation, ResultKind, RowDigester};
 use syncline_domain::{ErrorCode, ObjectName};
 
@@ -18,7 +18,7 @@ use crate::results::ResultDecoder;
 /// A page lists up to 1,000 jobs; an org that has more pages than this is not swept in one go.
 const LIST_PAGES_MAX: usize = 200;
 
-pub(crate) async fn create(client: &Client, object: &ObjectName, operation: &Operation) -> Result<String, ConnectError> {
+pub(crate) async fn create(client: &Client, object: &ObjectName, operation: &Operation) -> Result<NewJob, ConnectError> {
     let (word, key) = match operation {
         Operation::Insert => ("insert", None),
         Operation::Update => ("update", None),
@@ -40,7 +40,11 @@ pub(crate) async fn create(client: &Client, object: &ObjectName, operation: &Ope
         body.insert("assignmentRuleId".to_owned(), id.as_str().into());
     }
     let job: JobInfo = client.json(&Request::create("jobs/ingest", &body)).await?;
-    Ok(checked_id(&job.id)?.to_owned())
+    Ok(NewJob {
+        created: job.created(),
+        creator: job.created_by_id,
+        id: checked_id(&job.id)?.to_owned(),
+    })
 }
 
 pub(crate) async fn upload(client: &Client, job: &str, chunks: Vec<Bytes>) -> Result<(), ConnectError> {
@@ -129,6 +133,7 @@ pub(crate) async fn list(client: &Client, user: &str, since: DateTime<Utc>) -> R
                 jobs.push(JobListing {
                     state: info.state()?,
                     object: info.object.unwrap_or_default(),
+                    deletes: matches!(info.operation.as_deref(), Some("delete" | "hardDelete")),
                     id: info.id,
                     created,
                 });
@@ -148,7 +153,8 @@ pub(crate) async fn list(client: &Client, user: &str, since: DateTime<Utc>) -> R
     Err(ConnectError::new(ErrorCode::BadAnswer, "the list of jobs does not end"))
 }
 
-fn same_id(a: &str, b: &str) -> bool {
+/// Whether two ids name one record, whichever of their two forms they have.
+pub(crate) fn same_id(a: &str, b: &str) -> bool {
     matches!((a.get(..15), b.get(..15)), (Some(a), Some(b)) if a == b)
 }
 

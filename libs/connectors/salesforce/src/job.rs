@@ -15,6 +15,8 @@ pub(crate) struct JobInfo {
     #[serde(default)]
     pub(crate) object: Option<String>,
     #[serde(default)]
+    pub(crate) operation: Option<String>,
+    #[serde(default)]
     pub(crate) created_by_id: Option<String>,
     #[serde(default)]
     pub(crate) created_date: Option<String>,
@@ -60,12 +62,12 @@ impl JobInfo {
     }
 }
 
-/// Job ids stand in paths, so nothing but letters and digits is let through.
+/// Ids stand in paths and conditions, so nothing but letters and digits is let through.
 pub(crate) fn checked_id(id: &str) -> Result<&str, ConnectError> {
     if !id.is_empty() && id.len() <= 64 && id.bytes().all(|b| b.is_ascii_alphanumeric()) {
         Ok(id)
     } else {
-        Err(ConnectError::new(ErrorCode::Internal, "what should be a job's id is not one"))
+        Err(ConnectError::new(ErrorCode::Internal, "what should be an id is not one"))
     }
 }
 

@@ -53,7 +53,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use syncline_connect::digest::RowDigest;
 use syncline_connect::retry::RetryPolicy;
-use syncline_connect::target::{JobListing, ResultRow};
+use syncline_connect::target::{Created, JobListing, NewJob, ResultRow};
 use syncline_connect::{
     Access, Column, ConnectError, Generation, GenerationState, Hints, JobStatus, Nulls, Operation, OrgInfo, Page, Query, ResultKind,
     RowDigester, Source, Target,
@@ -191,6 +191,14 @@ impl Salesforce {
         files::upload(&self.client, file).await
     }
 
+    /// Whether this connection works as that user.
+    ///
+    /// # Errors
+    /// As every request.
+    pub async fn works_as(&self, user: &str) -> Result<bool, ConnectError> {
+        Ok(bulk_ingest::same_id(self.user().await?, user))
+    }
+
     /// The id of the user under whom this connection works.
     ///
     /// # Errors
@@ -273,7 +281,7 @@ impl Source for Salesforce {
 
 #[async_trait]
 impl Target for Salesforce {
-    async fn create_job(&self, object: &ObjectName, operation: &Operation) -> Result<String, ConnectError> {
+    async fn create_job(&self, object: &ObjectName, operation: &Operation) -> Result<NewJob, ConnectError> {
         bulk_ingest::create(&self.client, object, operation).await
     }
 
@@ -322,6 +330,11 @@ impl Target for Salesforce {
 
     async fn delete_job(&self, job: &str) -> Result<(), ConnectError> {
         bulk_ingest::delete(&self.client, job).await
+    }
+
+    async fn created(&self, object: &ObjectName, since: DateTime<Utc>, until: Option<DateTime<Utc>>) -> Result<Vec<Created>, ConnectError> {
+        let user = self.user().await?;
+        rest::created(&self.client, object, user, since, until).await
     }
 
     async fn list_jobs(&self, since: DateTime<Utc>) -> Result<Vec<JobListing>, ConnectError> {

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::{Field, Schema, SchemaRef};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use futures::{StreamExt, TryStreamExt};
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use syncline_connect::schema::data_type;
+use syncline_connect::target::Created;
 use syncline_connect::{Column, ConnectError, OrgInfo, OrgKind, Query};
 use syncline_domain::describe::{FieldType, ObjectDescribe};
 use syncline_domain::{ErrorCode, ObjectName};
@@ -21,6 +22,7 @@ use crate::client::{Client, Request, Validators, parse};
 use crate::column::ColumnBuilder;
 use crate::csv_read::take;
 use crate::describe::read_describe;
+use crate::job::checked_id;
 use crate::soql;
 
 /// Ids per retrieve (REST API, sObject Collections, retrieve by POST).
@@ -179,7 +181,49 @@ pub(crate) async fn lookup(
     fields: &[&str],
     filter: Option<&str>,
 ) -> Result<Vec<Vec<Option<String>>>, ConnectError> {
-    let mut request = query(soql::lookup(object, fields, filter)?);
+    rows(client, query(soql::lookup(object, fields, filter)?), object, fields).await
+}
+
+/// What a user created: `queryAll` sees the recycle bin, too.
+pub(crate) async fn created(
+    client: &Client,
+    object: &ObjectName,
+    user: &str,
+    since: DateTime<Utc>,
+    until: Option<DateTime<Utc>>,
+) -> Result<Vec<Created>, ConnectError> {
+    let moment = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Secs, true);
+    let mut filter = format!("CreatedById = '{}' AND CreatedDate >= {}", checked_id(user)?, moment(since));
+    if let Some(until) = until {
+        filter = format!("{filter} AND CreatedDate <= {}", moment(until));
+    }
+    let fields = ["Id", "IsDeleted"];
+    let request = Request::get("queryAll").with("q", soql::lookup(object, &fields, Some(&filter))?);
+    let record = |row: Vec<Option<String>>| {
+        let mut cells = row.into_iter();
+        let (id, deleted) = (cells.next()??, cells.next()??);
+        Some(Created {
+            id,
+            deleted: deleted == "true",
+        })
+    };
+    let records: Option<Vec<Created>> = rows(client, request, object, &fields).await?.into_iter().map(record).collect();
+    let missing = || {
+        ConnectError::new(
+            ErrorCode::BadAnswer,
+            format!("a record of {object} without its id, or whether it is deleted"),
+        )
+    };
+    records.ok_or_else(missing)
+}
+
+/// All pages of a query.
+async fn rows(
+    client: &Client,
+    mut request: Request,
+    object: &ObjectName,
+    fields: &[&str],
+) -> Result<Vec<Vec<Option<String>>>, ConnectError> {
     let mut rows = Vec::new();
     let incomplete = |why| ConnectError::new(ErrorCode::BadAnswer, format!("a look-up in {object}: {why}"));
     loop {

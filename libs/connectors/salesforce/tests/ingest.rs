@@ -199,3 +199,43 @@ async fn a_job_with_a_column_that_is_not_there_fails_as_a_whole() {
     let unprocessed = outcomes(&target, &job.id, ResultKind::Unprocessed, &fields, &digester).await;
     assert_eq!(unprocessed.iter().map(|r| r.digest).collect::<Vec<_>>(), job.digests);
 }
+
+#[tokio::test]
+async fn what_a_user_created_since_a_job_was_made_is_found_with_what_was_deleted_of_it() {
+    let uat = sandbox(&[]);
+    let (target, _) = connect(&uat);
+    let digester = RowDigester::new([9; 32]);
+    let fields = [column("LastName", FieldType::String)];
+    let rows = batch(&fields, vec![texts(&["One", "Two", "Three", "Four", "Five"].map(Some))]);
+    let made = target.create_job(&object("Contact"), &Operation::Insert).await.unwrap();
+    let (created, user) = (made.created.unwrap(), made.creator.unwrap());
+    assert!(target.works_as(&user).await.unwrap());
+    assert!(target.works_as(&user[..15]).await.unwrap(), "an id has two forms");
+    assert!(!target.works_as("005000000000777AAA").await.unwrap());
+    assert!(target.created(&object("Contact"), created, None).await.unwrap().is_empty());
+
+    let job = run(&target, "Contact", &Operation::Insert, &fields, &[rows], Nulls::Omit, &digester).await;
+    let written = outcomes(&target, &job.id, ResultKind::Successful, &fields, &digester).await;
+    let mut ids: Vec<String> = written.into_iter().map(|r| r.id).collect();
+    ids.sort();
+    target.delete(&ids[..1]).await.unwrap();
+    edit(&uat, &ids[1], json!({"CreatedById": "005000000000777AAA"})).await;
+    edit(&uat, &ids[2], json!({"CreatedDate": "2020-01-01T00:00:00.000Z"})).await;
+    edit(&uat, &ids[4], json!({"CreatedDate": "2099-01-01T00:00:00.000Z"})).await;
+    let found = async |until| {
+        let records = target.created(&object("Contact"), created, until).await.unwrap();
+        let mut found: Vec<(String, bool)> = records.into_iter().map(|r| (r.id, r.deleted)).collect();
+        found.sort();
+        found
+    };
+    let all = [(ids[0].clone(), true), (ids[3].clone(), false), (ids[4].clone(), false)];
+    assert_eq!(found(None).await, all);
+    assert_eq!(found(Some(created + chrono::Duration::hours(1))).await, all[..2]);
+}
+
+/// Changes a record past every rule.
+async fn edit(org: &syncline_salesforce_simulator::RunningOrg, id: &str, cells: serde_json::Value) {
+    let url = format!("{}/__sim/records/{id}", org.url);
+    let answer = reqwest::Client::new().patch(url).json(&cells).send().await.unwrap();
+    assert!(answer.status().is_success());
+}

@@ -225,7 +225,7 @@ async fn a_recorded_job_goes_from_its_creation_to_its_results() {
         Reply::csv(200, &csv("bulk2_failed_results_success")),
     ])
     .await;
-    let job = salesforce.create_job(&object("Account"), &Operation::Insert).await.unwrap();
+    let job = salesforce.create_job(&object("Account"), &Operation::Insert).await.unwrap().id;
     assert_eq!(job, "0123456789ABC");
     salesforce.upload(&job, vec!["Name\nFoo Bar\nBizz Buzz\n".into()]).await.unwrap();
     salesforce.close_job(&job).await.unwrap();

@@ -11,6 +11,7 @@ use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
 use arrow_schema::{Field, Schema};
 use arrow_select::interleave::interleave;
 use bytes::Bytes;
+use syncline_connect::digest::RowDigest;
 use syncline_connect::{Column, Nulls, Operation, Target};
 use syncline_domain::ErrorCode;
 use syncline_domain::plan::{FieldPlan, FieldRole};
@@ -182,4 +183,27 @@ pub fn job_batch(columns: &[Column], arrays: Vec<ArrayRef>) -> Result<RecordBatc
     let field = |(column, array): (&Column, &ArrayRef)| Field::new(column.name.as_str(), array.data_type().clone(), true);
     let fields: Vec<Field> = columns.iter().zip(&arrays).map(field).collect();
     RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).map_err(|e| StageError::new(ErrorCode::Internal, e.to_string()))
+}
+
+/// Digests of what was read back, over columns that were sent.
+pub fn read_digests(context: &Context, columns: &[Column], rows: &RecordBatch) -> Result<Vec<RowDigest>, StageError> {
+    let arrays = columns
+        .iter()
+        .map(|c| {
+            let column = rows.column_by_name(c.name.as_str()).cloned();
+            column.ok_or_else(|| StageError::new(ErrorCode::Internal, format!("column {} was not retrieved", c.name)))
+        })
+        .collect::<Result<_, _>>()?;
+    let batch = job_batch(columns, arrays)?;
+    let (mut text, mut digests) = (Vec::new(), Vec::with_capacity(batch.num_rows()));
+    context.target.encode(
+        context.target_object(),
+        columns,
+        &batch,
+        Nulls::Omit,
+        &context.digester,
+        &mut text,
+        &mut digests,
+    );
+    Ok(digests)
 }

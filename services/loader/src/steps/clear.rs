@@ -155,7 +155,7 @@ async fn delete_by_job(context: &Context, ids: &[String]) -> Result<Deleted, Sta
         &mut digests,
     );
     let by_digest: std::collections::HashMap<_, _> = digests.into_iter().zip(ids).collect();
-    let job = target.create_job(context.target_object(), &Operation::Delete).await?;
+    let job = target.create_job(context.target_object(), &Operation::Delete).await?.id;
     target.upload(&job, vec![Bytes::from(text)]).await?;
     target.close_job(&job).await?;
     let mut pause = POLL_MIN;

@@ -1,6 +1,6 @@
 //! The loader's steps, one file each; this one picks.
 
-mod building;
+pub(crate) mod building;
 mod clear;
 mod kept;
 mod orphans;

@@ -1,12 +1,12 @@
 //! Verification: values of a sample are read back and compared with what was sent; no masked field may hold its record's
 //! own original; records are counted.
 
+use arrow_array::Array;
 use arrow_array::cast::AsArray;
-use arrow_array::{Array, RecordBatch};
 use std::collections::HashMap;
 
 use syncline_connect::target::Refusal;
-use syncline_connect::{Column, Nulls, Query, Source, Target};
+use syncline_connect::{Column, Query, Source};
 use syncline_domain::ErrorCode;
 use syncline_mask::{Fingerprinter, MaskKey};
 use syncline_runtime::{Outcome, StageError};
@@ -14,7 +14,7 @@ use syncline_wire::event::VerifyTotals;
 use syncline_wire::event::run_event::Fact;
 
 use crate::context::{Context, id_column};
-use crate::steps::building::job_batch;
+use crate::steps::building::read_digests;
 use crate::store;
 use crate::store::outcomes::{Refused, SampleRow};
 use crate::telling;
@@ -89,7 +89,7 @@ async fn compare(context: &Context, sample: &[&SampleRow], sent_update: bool, fo
     let ids: Vec<String> = sample.iter().map(|r| r.target_key.clone()).collect();
     let rows = context.target.retrieve(context.target_object(), &ids, &read).await?;
     let by_id: HashMap<&str, &SampleRow> = sample.iter().map(|r| (r.target_key.as_str(), *r)).collect();
-    let digests = digests(context, &columns, &rows)?;
+    let digests = read_digests(context, &columns, &rows)?;
     let key = MaskKey::from_bytes(
         &context
             .platform
@@ -142,29 +142,6 @@ fn note(found: &mut Found, row: &SampleRow, fields: Vec<String>) {
         fields,
     };
     found.wrong.push(row.source_key.clone(), &refusal);
-}
-
-/// Digests of what was read, over the columns that were sent.
-fn digests(context: &Context, columns: &[Column], rows: &RecordBatch) -> Result<Vec<[u8; 16]>, StageError> {
-    let arrays = columns
-        .iter()
-        .map(|c| {
-            let column = rows.column_by_name(c.name.as_str()).cloned();
-            column.ok_or_else(|| StageError::new(ErrorCode::Internal, format!("column {} was not retrieved", c.name)))
-        })
-        .collect::<Result<_, _>>()?;
-    let batch = job_batch(columns, arrays)?;
-    let (mut text, mut digests) = (Vec::new(), Vec::with_capacity(batch.num_rows()));
-    context.target.encode(
-        context.target_object(),
-        columns,
-        &batch,
-        Nulls::Omit,
-        &context.digester,
-        &mut text,
-        &mut digests,
-    );
-    Ok(digests)
 }
 
 fn count_query(context: &Context) -> Query {

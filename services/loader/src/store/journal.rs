@@ -1,7 +1,9 @@
 //! The journal's SQL.
 
+use chrono::{DateTime, Utc};
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgExecutor, Row};
+use syncline_connect::target::NewJob;
 use syncline_connect::{Column, Operation};
 use syncline_domain::{ObjectName, RunId};
 
@@ -52,6 +54,9 @@ pub struct EntryRow {
     pub operation: Operation,
     pub columns: Vec<Column>,
     pub job: Option<String>,
+    /// By the target's clock.
+    pub job_created: Option<DateTime<Utc>>,
+    pub job_creator: Option<String>,
     pub digests: Vec<u8>,
     pub source_keys: Vec<String>,
     pub hashes: Vec<u8>,
@@ -60,7 +65,8 @@ pub struct EntryRow {
 
 pub async fn get(db: impl PgExecutor<'_>, entry: i64) -> Result<Option<EntryRow>, sqlx::Error> {
     let row = sqlx::query(
-        "select entry, object, step, link, state, operation, columns, job, digests, source_keys, hashes, refs, run, sync from journal where entry = $1",
+        "select entry, object, step, link, state, operation, columns, job, digests, source_keys, hashes, refs, run, sync, job_created, job_creator
+         from journal where entry = $1",
     )
     .bind(entry)
     .fetch_optional(db)
@@ -80,16 +86,23 @@ pub async fn get(db: impl PgExecutor<'_>, entry: i64) -> Result<Option<EntryRow>
         refs: r.get(11),
         run: r.get(12),
         sync: r.get(13),
+        job_created: r.get(14),
+        job_creator: r.get(15),
     }))
 }
 
 /// Stores the job's id if the entry still waits for one.
-pub async fn created(db: impl PgExecutor<'_>, entry: i64, job: &str) -> Result<bool, sqlx::Error> {
-    let done = sqlx::query("update journal set job = $2, state = 'created' where entry = $1 and state = 'intent' and job is null")
-        .bind(entry)
-        .bind(job)
-        .execute(db)
-        .await?;
+pub async fn created(db: impl PgExecutor<'_>, entry: i64, job: &NewJob) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query(
+        "update journal set job = $2, job_created = $3, job_creator = $4, state = 'created'
+         where entry = $1 and state = 'intent' and job is null",
+    )
+    .bind(entry)
+    .bind(&job.id)
+    .bind(job.created)
+    .bind(&job.creator)
+    .execute(db)
+    .await?;
     Ok(done.rows_affected() == 1)
 }
 
@@ -160,6 +173,31 @@ pub async fn open_count_all(db: impl PgExecutor<'_>) -> Result<u32, sqlx::Error>
         .fetch_one(db)
         .await?;
     Ok(u32::try_from(count).unwrap_or(u32::MAX))
+}
+
+/// Rows that another entry may have written, as records of their own.
+pub struct Beside {
+    pub columns: Vec<Column>,
+    pub digests: Vec<u8>,
+}
+
+/// What is not settled and may have created records of the same target object, over whatever link, beside one entry.
+pub async fn beside(db: impl PgExecutor<'_>, entry: i64) -> Result<Vec<Beside>, sqlx::Error> {
+    let rows = sqlx::query(
+        "select j.columns, j.digests from journal own
+         join link at on at.id = own.link
+         join link l on l.target_identity = at.target_identity and l.target_object = at.target_object
+         join journal j on j.link = l.id and j.state = 'closing' and j.entry <> own.entry
+         where own.entry = $1 and (j.operation = '\"insert\"'::jsonb or j.operation ? 'upsert')",
+    )
+    .bind(entry)
+    .fetch_all(db)
+    .await?;
+    let beside = |r: &sqlx::postgres::PgRow| Beside {
+        columns: r.get::<Json<Vec<Column>>, _>(0).0,
+        digests: r.get(1),
+    };
+    Ok(rows.iter().map(beside).collect())
 }
 
 /// Entries that hold reservations among these keys and are not settled.

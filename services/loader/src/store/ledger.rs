@@ -9,6 +9,9 @@ use std::collections::{HashMap, HashSet};
 
 use sqlx::{PgConnection, PgExecutor, PgPool, Row};
 
+/// Keys of one look-up.
+const KEYS_MAX: usize = 20_000;
+
 /// What the ledger knows of a source key.
 pub struct Known {
     pub target_key: Option<String>,
@@ -186,6 +189,27 @@ pub async fn owned_by_others(tx: &mut PgConnection, link: i64, written: &Written
         }
     }
     Ok(owned)
+}
+
+/// Which of these records the ledger does not have, over whatever link to the same target object.
+pub async fn unknown_targets(db: &PgPool, link: i64, mut target_keys: Vec<String>) -> Result<Vec<String>, sqlx::Error> {
+    let mut known: HashSet<String> = HashSet::new();
+    for target_keys in target_keys.chunks(KEYS_MAX) {
+        let found: Vec<String> = sqlx::query_scalar(
+            "select u.key from link own
+             join link l on l.target_identity = own.target_identity and l.target_object = own.target_object
+             cross join unnest($2::text[]) as u(key)
+             cross join lateral (select 1 from ledger where link = l.id and target_key = u.key offset 0) known
+             where own.id = $1",
+        )
+        .bind(link)
+        .bind(target_keys)
+        .fetch_all(db)
+        .await?;
+        known.extend(found);
+    }
+    target_keys.retain(|key| !known.contains(key));
+    Ok(target_keys)
 }
 
 /// How many of these keys the run has seen before, so that no key counts twice.

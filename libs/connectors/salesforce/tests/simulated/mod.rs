@@ -255,7 +255,7 @@ pub async fn run(
     nulls: Nulls,
     digester: &RowDigester,
 ) -> Job {
-    let id = org.create_job(&object(name), operation).await.unwrap();
+    let id = org.create_job(&object(name), operation).await.unwrap().id;
     let (mut header, mut digests) = (Vec::new(), Vec::new());
     org.encode_header(columns, &mut header);
     let mut chunks = vec![Bytes::from(header)];
