@@ -119,8 +119,18 @@ impl Call {
     }
 }
 
-/// The single handler behind the server.
+/// The single handler behind the server. Every answer tells the org's time.
 pub async fn dispatch(State(org): State<Arc<OrgState>>, ConnectInfo(peer): ConnectInfo<Peer>, request: axum::extract::Request) -> Response {
+    let clock = org.clock.clone();
+    let mut reply = answer(org, peer, request).await;
+    let now = clock.now().format("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    if let (false, Ok(now)) = (reply.headers().contains_key(header::DATE), now.parse()) {
+        reply.headers_mut().insert(header::DATE, now);
+    }
+    reply
+}
+
+async fn answer(org: Arc<OrgState>, peer: Peer, request: axum::extract::Request) -> Response {
     let (parts, body) = request.into_parts();
     let path = parts.uri.path().to_owned();
     let raw: Vec<&str> = path.split('/').filter(|s| !s.is_empty()).collect();
