@@ -229,6 +229,10 @@ catalogue! {
         "Job results gone",
         "The results of a job that had begun are no longer there, and what it wrote cannot be told for certain from the records of its time.",
         "The message names the time: of the records that the connection's user created since, remove those that belong to nobody, from the recycle bin too, and run the sync again; or run it with `existing: replace`.";
+    UnknownWrites = "SYSTEM_UNKNOWN_001", Error, Operator, retry: false, auto: false,
+        "The target holds what the database does not know",
+        "The connection's user made records or jobs in the target while no loader was at work, as far as the database knows: it was restored to an older backup, or another tool works as that user.",
+        "See to them as docs/backup.md says: run with `existing: replace`, or, when they may stay as they are, set `spec.reviewed_until` to the time that the message ends with.";
     DeadLetter = "SYSTEM_DEAD_LETTER_001", Error, Platform, retry: false, auto: false,
         "Message given up",
         "A message failed every attempt and was set aside.",

@@ -33,6 +33,9 @@ pub struct Plan {
     /// explicitly, because what the target fills in by itself could not be told from a wrong link.
     #[serde(default)]
     pub default_owner: Option<String>,
+    /// What the target's user made before this moment of the target's clock, and no ledger knows, somebody has looked at.
+    #[serde(default)]
+    pub reviewed_until: Option<DateTime<Utc>>,
     pub issues: Vec<Issue>,
     pub cost: Cost,
 }

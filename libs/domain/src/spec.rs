@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -115,6 +116,10 @@ pub struct SyncSpec {
     /// The id of a production org that this sync may write to; without it no production org is written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allow_production_target: Option<String>,
+    /// Records and jobs that the target connection's user made before this moment do not stop a run, although the database does not
+    /// know them (`SYSTEM_UNKNOWN_001`): somebody has looked at them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reviewed_until: Option<DateTime<Utc>>,
     pub objects: Vec<ObjectSpec>,
     #[serde(default)]
     pub masking: MaskingSpec,

@@ -280,6 +280,7 @@ fn plan() -> Plan {
         source: endpoint(),
         target: endpoint(),
         default_owner: None,
+        reviewed_until: None,
         t0: chrono::DateTime::UNIX_EPOCH,
         existing: Default::default(),
         orphans: Default::default(),

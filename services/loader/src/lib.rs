@@ -23,6 +23,7 @@ mod steps;
 mod store;
 pub mod sweep;
 mod telling;
+mod unknown;
 mod window;
 
 use std::sync::Arc;
@@ -73,6 +74,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         }
     });
     let claims = platform.clone();
+    platform.spawn("presence", unknown::be_present(platform.clone()));
     platform.spawn("retention", retention::enforce(platform.clone()));
     platform.spawn("unsettled claims", async move {
         loop {

@@ -77,6 +77,7 @@ pub fn plan(run: &RunId, objects: Vec<ObjectPlan>) -> Plan {
         source: end("production"),
         target: end("uat"),
         default_owner: None,
+        reviewed_until: None,
         t0: Utc::now() + chrono::TimeDelta::seconds(5),
         existing: Existing::Update,
         orphans: Orphans::Keep,

@@ -69,6 +69,7 @@ pub fn build(request: &Request, facts: &Facts) -> Plan {
         objects,
         matched: matches.ids,
         default_owner: facts.target.user.clone(),
+        reviewed_until: spec.reviewed_until,
         issues,
         cost,
     }

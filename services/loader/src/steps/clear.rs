@@ -35,6 +35,7 @@ pub async fn run(context: &Context) -> Result<Outcome, StageError> {
             let mut tx = context.platform.db.begin().await?;
             context.work.lease.guard(&mut tx).await?;
             store::ledger::forget_link(&mut tx, context.link).await?;
+            store::gaps::emptied(&mut tx, context.link).await?;
             tx.commit().await?;
             return Ok(Outcome::Done { with_errors: false });
         }

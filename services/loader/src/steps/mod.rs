@@ -25,6 +25,7 @@ use syncline_runtime::{Outcome, Platform, StageError, outbox};
 use crate::context::Context;
 use crate::recent::RecentKeys;
 use crate::telling;
+use crate::unknown;
 
 /// The stage.
 pub struct Loading {
@@ -57,14 +58,17 @@ impl Stage for Loading {
             .step()
             .ok_or_else(|| StageError::new(ErrorCode::Internal, "the invitation names an unknown step"))?;
         let context = Context::new(&self.platform, &self.plans, &self.recent, work).await?;
-        let outcome = match step {
-            Step::Clear => clear::run(&context).await,
-            Step::LoadPass1 => pass1::run(&context).await,
-            Step::LoadPass2 => pass2::run(&context).await,
-            Step::Orphans => orphans::run(&context).await,
-            Step::LoadPass3 => pass3::run(&context).await,
-            Step::Verify => verify::run(&context).await,
-            Step::Extract | Step::Transform => Err(StageError::new(ErrorCode::Internal, format!("{step} is not the loader's"))),
+        let outcome = match unknown::check(&context, step).await {
+            Err(error) => Err(error),
+            Ok(()) => match step {
+                Step::Clear => clear::run(&context).await,
+                Step::LoadPass1 => pass1::run(&context).await,
+                Step::LoadPass2 => pass2::run(&context).await,
+                Step::Orphans => orphans::run(&context).await,
+                Step::LoadPass3 => pass3::run(&context).await,
+                Step::Verify => verify::run(&context).await,
+                Step::Extract | Step::Transform => Err(StageError::new(ErrorCode::Internal, format!("{step} is not the loader's"))),
+            },
         };
         telling::book_calls(&context).await?;
         telling::tell(&context).await?;

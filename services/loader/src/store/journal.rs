@@ -200,6 +200,19 @@ pub async fn beside(db: impl PgExecutor<'_>, entry: i64) -> Result<Vec<Beside>, 
     Ok(rows.iter().map(beside).collect())
 }
 
+/// Whether something is not settled that may have created records of the same target object over another link.
+pub async fn open_beside(db: impl PgExecutor<'_>, link: i64) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar(
+        "select exists (select 1 from link own
+           join link l on l.target_identity = own.target_identity and l.target_object = own.target_object and l.id <> own.id
+           join journal j on j.link = l.id and j.state = 'closing'
+         where own.id = $1 and (j.operation = '\"insert\"'::jsonb or j.operation ? 'upsert'))",
+    )
+    .bind(link)
+    .fetch_one(db)
+    .await
+}
+
 /// Entries that hold reservations among these keys and are not settled.
 pub async fn holding(db: impl PgExecutor<'_>, link: i64, keys: &[String]) -> Result<Vec<i64>, sqlx::Error> {
     sqlx::query_scalar(

@@ -2,6 +2,7 @@
 
 pub mod batches;
 pub mod counts;
+pub mod gaps;
 pub mod journal;
 pub mod kept;
 pub mod ledger;

@@ -205,6 +205,41 @@ impl Bench {
             .unwrap();
     }
 
+    /// A backup of everything that the loader has stored.
+    pub async fn back_up(&self) {
+        self.each_table("create table backup.%1$I as table %1$I", "create schema backup")
+            .await;
+    }
+
+    /// The database is what it was then; the backup was so many seconds old when it was restored.
+    pub async fn restore(&mut self, age_secs: i32) {
+        let fill = "truncate %1$I; insert into %1$I select * from backup.%1$I";
+        self.each_table(fill, "select 1").await;
+        self.absent(age_secs).await;
+        self.replace_process();
+    }
+
+    /// No loader has been at work for so many seconds.
+    pub async fn absent(&self, secs: i32) {
+        let moved = sqlx::query("update presence set seen_at = seen_at - $1 * interval '1 second'")
+            .bind(f64::from(secs))
+            .execute(&self.platform.db)
+            .await
+            .unwrap();
+        assert_eq!(moved.rows_affected(), 1, "somebody was at work before");
+    }
+
+    async fn each_table(&self, statement: &str, first: &str) {
+        let block = format!(
+            "{first}; do $$ declare name text; begin
+               for name in select tablename from pg_tables where schemaname = current_schema() and tablename not like '\\_sqlx%' loop
+                 execute format('{statement}', name);
+               end loop;
+             end $$"
+        );
+        sqlx::raw_sql(sqlx::AssertSqlSafe(block)).execute(&self.platform.db).await.unwrap();
+    }
+
     /// Lets a step that is done be done once more.
     pub async fn reopen(&self, step: &str) {
         sqlx::query("update task set state = 'open' where step = $1")

@@ -23,6 +23,7 @@ pub fn plan(target: &str, objects: Vec<ObjectPlan>) -> Plan {
         source: endpoint("production", "00DSource"),
         target: endpoint("uat", target),
         default_owner: None,
+        reviewed_until: None,
         t0: DateTime::from_timestamp(1_800_000_000, 0).unwrap(),
         existing: Existing::Update,
         orphans: Orphans::Delete,
