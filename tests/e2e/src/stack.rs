@@ -185,6 +185,32 @@ impl Stack {
         }
     }
 
+    /// Kills every service.
+    pub async fn stop(&mut self) {
+        for service in self.services.iter_mut().filter(|s| s.runtime.is_some()) {
+            service.kill().await;
+        }
+    }
+
+    /// A backup of the database; every service has to be stopped.
+    pub async fn back_up(&self) -> TestDatabase {
+        self.database.copy().await
+    }
+
+    /// Starts every service, on a database that may be another one.
+    pub async fn start_on(&mut self, database: Option<TestDatabase>) {
+        if let Some(database) = database {
+            for service in &mut self.services {
+                service.config.database_url = database.url().to_owned().into();
+            }
+            self.database = database;
+        }
+        self.services.iter_mut().for_each(Service::start);
+        for service in &mut self.services {
+            service.ready().await;
+        }
+    }
+
     /// Starts a killed service again, as a supervisor would.
     pub async fn restart(&mut self, name: &str) {
         let service = self.service(name);

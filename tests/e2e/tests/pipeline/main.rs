@@ -7,5 +7,6 @@ mod misuse;
 mod outages;
 mod persons;
 mod refusals;
+mod restoring;
 mod steering;
 mod upgrade;
