@@ -3,6 +3,7 @@
 //! Plain form: one byte of kind; for data the length of a small side note, the note, then the compressed IPC stream;
 //! for the end of a partition the totals. All of it is sealed with the batch's name as associated data.
 
+use std::fmt;
 use std::io::Cursor;
 use std::sync::Arc;
 
@@ -39,12 +40,21 @@ pub enum BodyError {
 }
 
 /// What a message holds once opened.
-#[derive(Debug)]
 pub enum Body {
     /// Rows, and a side note from the stage before (opaque here).
     Data { rows: RecordBatch, note: Vec<u8> },
     /// The partition has ended: this many batches and records came before.
     End { batches: u32, records: u64 },
+}
+
+/// Without values: those stand in no log and no message.
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Data { rows, note } => write!(f, "Data({} rows, a note of {} bytes)", rows.num_rows(), note.len()),
+            Self::End { batches, records } => write!(f, "End({batches} batches, {records} records)"),
+        }
+    }
 }
 
 /// Encodes, compresses and seals rows.
@@ -179,6 +189,17 @@ mod tests {
             }
             prop_assert!(open(&key, &name(4), &sealed).is_err());
         }
+    }
+
+    #[test]
+    fn a_body_that_is_printed_shows_no_value() {
+        let names: ArrayRef = Arc::new(StringArray::from(vec!["Ottilie"]));
+        let rows = RecordBatch::try_from_iter([("LastName", names)]).expect("one column");
+        let body = Body::Data {
+            rows,
+            note: b"Ahornweg".to_vec(),
+        };
+        assert_eq!(format!("{body:?}"), "Data(1 rows, a note of 8 bytes)");
     }
 
     #[test]

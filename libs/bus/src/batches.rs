@@ -14,11 +14,14 @@ use crate::error::BusError;
 use crate::keep_alive::KeepAlive;
 use crate::pull::Puller;
 use crate::runner::Handled;
+use crate::streams::MESSAGES_PER_PARTITION_MAX;
 use crate::subjects::{self, Audience, header};
 use crate::trace;
 
-/// Batches that one consumer may have handed out and not seen acknowledged.
+/// Batches that one consumer may have handed out and not seen acknowledged; those that are to come again later count among them.
 const UNACKED_MAX: i64 = 256;
+/// Even if all of a partition's are, the next one is handed out.
+const _: () = assert!(UNACKED_MAX > MESSAGES_PER_PARTITION_MAX);
 /// Consumers of runs that nobody cleaned up go by themselves.
 const INACTIVE_MAX: Duration = Duration::from_secs(24 * 3600);
 

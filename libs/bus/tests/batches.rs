@@ -125,6 +125,38 @@ async fn a_retried_batch_comes_back_as_redelivered_and_a_dead_one_never() {
 }
 
 #[tokio::test]
+async fn batches_that_are_to_come_again_later_keep_no_other_from_coming() {
+    let bench = Bench::start().await;
+    let all = u32::try_from(streams::MESSAGES_PER_PARTITION_MAX).unwrap();
+    for seq in 1..all {
+        bench.publish(0, seq, "later").await.unwrap();
+    }
+    let consumer = bench.consumer().await;
+    let mut put_off = 0;
+    while put_off + 1 < all as usize {
+        consumer
+            .run_once(group(64), async |batches| {
+                put_off += batches.len();
+                let after = Duration::from_secs(3600);
+                vec![Handled::Retry { after }; batches.len()]
+            })
+            .await
+            .unwrap();
+    }
+    bench.publish(0, all, "now").await.unwrap();
+    let mut seen = Vec::new();
+    consumer
+        .run_once(group(64), async |batches| {
+            seen.extend(batches.into_iter().map(|b| b.sealed));
+            vec![Handled::Done]
+        })
+        .await
+        .unwrap();
+    assert_eq!(seen, ["now"]);
+    bench.clean().await;
+}
+
+#[tokio::test]
 async fn answers_that_are_missing_leave_their_batches_unacknowledged() {
     let bench = Bench::start().await;
     for seq in 0..3 {

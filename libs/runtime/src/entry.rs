@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::{failpoint, telemetry};
+use crate::{failpoint, panics, telemetry};
 
 /// Runs a service until it ends, SIGTERM or Ctrl-C. Exit code 0 after a clean stop, 1 after an error, which is printed.
 pub fn main<F, Fut>(service: &'static str, run: F) -> ExitCode
@@ -37,6 +37,7 @@ where
     let result = runtime.block_on(async {
         install_crypto();
         let _telemetry = telemetry::init(service, config.otlp_endpoint.as_deref())?;
+        panics::hide_values();
         failpoint::arm(&config.failpoints);
         let shutdown = CancellationToken::new();
         stop_on_signal(shutdown.clone());

@@ -20,6 +20,7 @@ pub mod lease;
 pub mod letters;
 pub mod metrics;
 pub mod outbox;
+pub mod panics;
 pub mod plans;
 mod platform;
 pub mod progress;

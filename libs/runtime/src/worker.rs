@@ -259,7 +259,7 @@ async fn attend(platform: &Platform, began: std::time::Instant, stage: Arc<dyn S
     // It stands in this thread's own queue, where nobody could fetch it once the work computes: let it start first.
     tokio::task::yield_now().await;
     let result = tokio::select! {
-        // The message of a panic may hold anything; the panic itself has been printed where it happened.
+        // The message of a panic may hold anything; where it happened has been logged (`panics`).
         result = AssertUnwindSafe(stage.work(&work)).catch_unwind() => result.unwrap_or_else(|_| {
             Err(StageError::new(ErrorCode::Internal, "the worker panicked"))
         }),

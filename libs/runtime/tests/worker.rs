@@ -184,6 +184,41 @@ async fn who_meets_an_open_breaker_waits_instead_of_failing_and_says_for_how_lon
 }
 
 #[tokio::test]
+async fn many_runs_that_are_stuck_do_not_keep_one_that_could_run_from_running() {
+    let bench = Bench::start().await;
+    let could = bench.run.clone();
+    let stage = Script::new(move |work| {
+        let is_stuck = *work.run() != could;
+        async move {
+            match is_stuck {
+                true => Ok(Outcome::Yielded {
+                    reason: "no room".to_owned(),
+                }),
+                false => Ok(Outcome::Done { with_errors: false }),
+            }
+        }
+    });
+    run(&bench.platform, &stage);
+    let invitation = |run: String| Invitation {
+        tenant: bench.platform.config.tenant.to_string(),
+        run,
+        object: "Account".to_owned(),
+        step: "extract".to_owned(),
+        ..Invitation::default()
+    };
+    // They are invited again and again before the one is, by one slot.
+    for number in 0..60 {
+        bench.invite_as(&invitation(format!("r-stuck{}", number % 20))).await;
+    }
+    bench.invite("extract").await;
+    let done = until(async || {
+        let finished = lease::finished(&bench.platform.db, &bench.run).await.unwrap();
+        finished.into_iter().next().map(|f| f.object)
+    });
+    assert_eq!(done.await, "Account");
+}
+
+#[tokio::test]
 async fn who_is_stopped_gives_the_lease_back_without_a_word() {
     let bench = Bench::start().await;
     let stage = Script::new(async |_| Ok(Outcome::Stopped));

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use secrecy::SecretString;
 use serde_json::json;
-use syncline_runtime::{Config, entry, failpoint, telemetry};
+use syncline_runtime::{Config, entry, failpoint, panics, telemetry};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Endpoint;
@@ -64,6 +64,7 @@ pub fn run(arguments: Dev, token: Option<SecretString>, output: Output) -> Resul
         entry::install_crypto();
         let telemetry = telemetry::init("dev", config.otlp_endpoint.as_deref());
         let _telemetry = telemetry.map_err(|e| CliError::new(Exit::Invalid, e.to_string()))?;
+        panics::hide_values();
         failpoint::arm(&config.failpoints);
         let shutdown = CancellationToken::new();
         entry::stop_on_signal(shutdown.clone());
