@@ -69,6 +69,8 @@ pub enum Fault {
     /// While jobs of the target take long.
     KilledBesideSlowJobs(&'static str),
     AllKilled,
+    /// Two processes of each, each of which leaves in order and comes back before the next one.
+    AllRestarted,
     Paused(&'static str),
     NatsKilled,
     BatchConsumerDeleted,
@@ -110,6 +112,7 @@ impl Fault {
         use OrgFault::*;
         let mut all = vec![
             Self::AllKilled,
+            Self::AllRestarted,
             Self::KilledBesideSlowJobs("loader"),
             Self::NatsKilled,
             Self::BatchConsumerDeleted,
@@ -155,6 +158,7 @@ impl Fault {
             Self::Killed(_) => "kill -9 at a random moment".to_owned(),
             Self::KilledBesideSlowJobs(_) => "kill -9 while jobs are under way".to_owned(),
             Self::AllKilled => "kill -9 of every service at once".to_owned(),
+            Self::AllRestarted => "rolling restart of two processes of every service".to_owned(),
             Self::Paused(_) => "SIGSTOP for longer than the lease, SIGCONT".to_owned(),
             Self::NatsKilled => "NATS killed and restarted".to_owned(),
             Self::BatchConsumerDeleted => "a consumer of batches deleted".to_owned(),
@@ -169,7 +173,7 @@ impl Fault {
     /// Where it is done.
     pub fn point(self) -> String {
         match self {
-            Self::Undisturbed | Self::AllKilled => "-".to_owned(),
+            Self::Undisturbed | Self::AllKilled | Self::AllRestarted => "-".to_owned(),
             Self::KilledAt(point, service) | Self::StoppedAt(point, service) if point.services.len() > 1 => {
                 format!("{} ({service})", point.name)
             }
@@ -206,10 +210,10 @@ impl Fault {
         self.service().filter(|service| WORKERS.contains(service))
     }
 
-    /// Whether a second process of each worker stands by.
+    /// Whether a second process of each service stands by.
     pub fn needs_replicas(self) -> bool {
         match self {
-            Self::StoppedAt(..) => true,
+            Self::StoppedAt(..) | Self::AllRestarted => true,
             Self::Paused(service) => WORKERS.contains(&service),
             _ => false,
         }
@@ -224,6 +228,8 @@ impl Fault {
     pub fn job_latency_ms(self) -> u64 {
         match self {
             Self::KilledBesideSlowJobs(_) => 2500,
+            // Long enough for all of them to come and go in one run.
+            Self::AllRestarted => 1500,
             _ => 0,
         }
     }

@@ -13,8 +13,10 @@ use syncline_testkit::{FaultProxy, Process, free_port};
 use crate::servers::Servers;
 
 const READY_WAIT: Duration = Duration::from_secs(60);
+/// Kubernetes' default grace period.
+const LEAVE_WAIT: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(20);
-/// Stages that may have a second process beside the first.
+/// Stages that move batches.
 pub const WORKERS: [&str; 3] = ["extractor", "masker", "loader"];
 
 /// Where the programs are.
@@ -79,9 +81,8 @@ impl Installation {
         let token = std::fs::read_to_string(secrets.join("gateway-token"))?.trim().to_owned();
         let mut services = Vec::new();
         for (name, _) in PORTS {
-            services.push(Service::prepare(name, 1, home, servers).await?);
-            if WORKERS.contains(&name) {
-                services.push(Service::prepare(name, 2, home, servers).await?);
+            for number in [1, 2] {
+                services.push(Service::prepare(name, number, home, servers).await?);
             }
         }
         let gateway = services.iter().find(|s| s.name == "gateway").context("there is a gateway")?;
@@ -96,7 +97,7 @@ impl Installation {
         Ok(installation)
     }
 
-    /// Has a second process of each worker stand beside the first, or not any more.
+    /// Has a second process of each service stand beside the first, or not any more.
     pub async fn second_processes(&mut self, wanted: bool) -> Result<()> {
         for place in 0..self.services.len() {
             if self.service(place)?.number == 1 {
@@ -176,6 +177,25 @@ impl Installation {
             process.kill()?;
         }
         Ok(())
+    }
+
+    /// Asks one process to leave, waits until it has, and starts it again.
+    pub async fn restart(&mut self, place: usize) -> Result<()> {
+        let service = self.service(place)?;
+        let Some(process) = &mut service.process else { return Ok(()) };
+        process.terminate()?;
+        let end = tokio::time::Instant::now() + LEAVE_WAIT;
+        while process.ended()?.is_none() {
+            ensure!(
+                tokio::time::Instant::now() < end,
+                "{} was asked to leave and stays; see {}",
+                service.name,
+                service.log.display()
+            );
+            tokio::time::sleep(PAUSE).await;
+        }
+        self.launch(place, None)?;
+        self.ready_one(place).await
     }
 
     pub fn pause(&mut self, place: usize) -> Result<()> {

@@ -198,6 +198,18 @@ async fn at_a_moment(ground: &mut Ground<'_>, fault: Fault, rng: &mut StdRng) ->
             }
             Ok(String::new())
         }
+        Fault::AllRestarted => {
+            let began = Instant::now();
+            for place in 0..installation.services.len() {
+                installation.restart(place).await?;
+            }
+            let in_time = if *ground.ended.borrow() { "; the run ended meanwhile" } else { "" };
+            Ok(format!(
+                "{} processes in {} s{in_time}",
+                installation.services.len(),
+                began.elapsed().as_secs()
+            ))
+        }
         Fault::Paused(service) => {
             let place = installation.places(service).first().copied().unwrap_or(0);
             installation.pause(place)?;
