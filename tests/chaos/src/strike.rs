@@ -121,7 +121,12 @@ async fn at_some_time(ground: &mut Ground<'_>, fault: Fault, rng: &mut StdRng) -
         return Ok(Struck::default());
     }
     // What is scripted at an org has to be met by requests that are still to come.
-    let latest = if matches!(fault, Fault::Org(..)) { 0.4 } else { 0.75 };
+    let latest = match fault {
+        // A query job is made once for an object, soon.
+        Fault::Org(Side::Source, OrgFault::JobFails | OrgFault::JobStuck | OrgFault::JobVanishes) => 0.03,
+        Fault::Org(..) => 0.4,
+        _ => 0.75,
+    };
     let delay = ground.span.mul_f64(rng.random_range(0.02..latest));
     let mut ended = ground.ended.clone();
     if timeout(delay, ended.wait_for(|ended| *ended)).await.is_ok() {
