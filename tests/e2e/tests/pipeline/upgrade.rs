@@ -22,7 +22,7 @@ const RELEASED: [(&str, i64); 8] = [
     ("monitor", 1),
 ];
 /// What newer migrations have made, taken back.
-const UNDO: [(&str, i64, &str); 8] = [
+const UNDO: [(&str, i64, &str); 11] = [
     ("coordinator", 2, "alter table coordinator.run drop column trace"),
     ("monitor", 2, "alter table monitor.run drop column trace"),
     ("loader", 3, "alter table loader.run_number drop column made_at"),
@@ -48,9 +48,20 @@ const UNDO: [(&str, i64, &str); 8] = [
         "alter table extractor.generation drop constraint generation_state_check, \
          add constraint generation_state_check check (state in ('open', 'lost', 'done'))",
     ),
+    ("connector", 3, "alter table connector.quota drop column breaker"),
+    (
+        "loader",
+        5,
+        "alter table loader.journal drop column job_created, drop column job_creator",
+    ),
+    (
+        "loader",
+        6,
+        "drop table loader.presence, loader.gap; alter table loader.link drop column reconciled_at",
+    ),
 ];
 /// What states of runs did not hold then.
-const NEW_IN_STATES: [&str; 6] = ["settle_ms", "since_ms", "reason", "round", "errors", "errors_by_step"];
+const NEW_IN_STATES: [&str; 7] = ["settle_ms", "since_ms", "reason", "round", "errors", "errors_by_step", "wait_ms"];
 
 fn migrations() -> BTreeMap<&'static str, &'static sqlx::migrate::Migrator> {
     BTreeMap::from([
