@@ -175,6 +175,9 @@ pub async fn open_count_all(db: impl PgExecutor<'_>) -> Result<u32, sqlx::Error>
     Ok(u32::try_from(count).unwrap_or(u32::MAX))
 }
 
+/// Entries `j` that are not settled and may have created records.
+const MAY_HAVE_CREATED: &str = "j.state = 'closing' and (j.operation = '\"insert\"'::jsonb or j.operation ? 'upsert')";
+
 /// Rows that another entry may have written, as records of their own.
 pub struct Beside {
     pub columns: Vec<Column>,
@@ -183,16 +186,14 @@ pub struct Beside {
 
 /// What is not settled and may have created records of the same target object, over whatever link, beside one entry.
 pub async fn beside(db: impl PgExecutor<'_>, entry: i64) -> Result<Vec<Beside>, sqlx::Error> {
-    let rows = sqlx::query(
+    let sql = format!(
         "select j.columns, j.digests from journal own
          join link at on at.id = own.link
          join link l on l.target_identity = at.target_identity and l.target_object = at.target_object
-         join journal j on j.link = l.id and j.state = 'closing' and j.entry <> own.entry
-         where own.entry = $1 and (j.operation = '\"insert\"'::jsonb or j.operation ? 'upsert')",
-    )
-    .bind(entry)
-    .fetch_all(db)
-    .await?;
+         join journal j on j.link = l.id and j.entry <> own.entry
+         where own.entry = $1 and {MAY_HAVE_CREATED}"
+    );
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(entry).fetch_all(db).await?;
     let beside = |r: &sqlx::postgres::PgRow| Beside {
         columns: r.get::<Json<Vec<Column>>, _>(0).0,
         digests: r.get(1),
@@ -202,15 +203,13 @@ pub async fn beside(db: impl PgExecutor<'_>, entry: i64) -> Result<Vec<Beside>, 
 
 /// Whether something is not settled that may have created records of the same target object over another link.
 pub async fn open_beside(db: impl PgExecutor<'_>, link: i64) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar(
+    let sql = format!(
         "select exists (select 1 from link own
            join link l on l.target_identity = own.target_identity and l.target_object = own.target_object and l.id <> own.id
-           join journal j on j.link = l.id and j.state = 'closing'
-         where own.id = $1 and (j.operation = '\"insert\"'::jsonb or j.operation ? 'upsert'))",
-    )
-    .bind(link)
-    .fetch_one(db)
-    .await
+           join journal j on j.link = l.id
+         where own.id = $1 and {MAY_HAVE_CREATED})"
+    );
+    sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).bind(link).fetch_one(db).await
 }
 
 /// Entries that hold reservations among these keys and are not settled.
